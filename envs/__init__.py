@@ -1,0 +1,1 @@
+"""Worlds: what changes, and how."""
