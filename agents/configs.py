@@ -1,0 +1,174 @@
+"""What can be set about a gradient-based meta-policy, as frozen dataclasses (no torch is imported here)."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Estimator = Literal["dice", "lvc", "log_prob"]
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """The policy network: a diagonal Gaussian over actions."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    """Units of each hidden layer."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Between the layers."""
+    spread: Literal["parameter", "network"] = "parameter"
+    """Log standard deviation: one learned number per action, or a second head of the network."""
+    initial_std: float = 1.0
+    """Standard deviation of the actions at the start."""
+    minimum_std: float = 0.05
+    """The standard deviation never falls below this."""
+    context_size: int = 0
+    """Context parameters appended to the observation (CAVIA); 0 for none."""
+    normalize_observations: bool = True
+    """Whiten observations by running statistics, which travel in the checkpoint."""
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How much is collected for one iteration, and how it is valued."""
+
+    tasks: int = 20
+    """Tasks per iteration, over all ranks."""
+    trajectories: int = 20
+    """Trajectories per task, before the first and after every inner step."""
+    horizon: int | None = None
+    """Steps of one trajectory; unset, the world's own."""
+    discount: float = 0.99
+    """Discount per step, in (0, 1]."""
+    gae_lambda: float = 1.0
+    """Exponent of generalised advantage estimation, in [0, 1]."""
+    baseline: Literal["linear", "network", "none"] = "linear"
+    """Features fitted to each task's returns, a value network over all tasks, or nothing."""
+    reward_scale: float = 1.0
+    """Rewards are multiplied by this before they are valued; reported returns are not."""
+
+
+@dataclass(frozen=True)
+class InnerConfig:
+    """The inner loop: what adapts, and how."""
+
+    steps: int = 1
+    """Inner steps in training, each on fresh trajectories."""
+    lr: float = 0.1
+    """Step size, or where learned step sizes start."""
+    step_sizes: Literal["fixed", "step", "tensor", "parameter"] = "fixed"
+    """Fixed, or learned: one per step, per step and tensor, or per parameter (Meta-SGD)."""
+    estimator: Estimator = "dice"
+    """Surrogate that the inner loop descends: DiCE, LVC (low-variance curvature), or log-probability x advantage."""
+    adapted: Literal["all", "context"] = "all"
+    """All policy parameters, or the context parameters only (CAVIA)."""
+    first_order: bool = False
+    """Leave the inner loop's own gradient out of the meta-gradient."""
+    clip: float | None = None
+    """Bound on each inner gradient; unset for none."""
+    clip_by: Literal["value", "norm"] = "value"
+    """What the bound is on: every component, or the norm over all adapted parameters."""
+
+
+@dataclass(frozen=True)
+class OuterConfig:
+    """The outer step: what is done with the meta-gradient."""
+
+    step: Literal["trpo", "ppo", "reptile"] = "trpo"
+    """Trust region; clipped surrogate with Adam; or a move towards the adapted parameters."""
+    score_terms: bool = False
+    """Credit the sampling before adaptation by explicit score terms (E-MAML); belongs to the log_prob estimator."""
+    lr: float = 1e-3
+    """Adam's step size (ppo), or the share of the way to the adapted parameters (reptile)."""
+    epochs: int = 5
+    """Gradient steps on one batch (ppo)."""
+    clip: float = 0.3
+    """The probability ratio is clipped to [1 - clip, 1 + clip] (ppo)."""
+    inner_kl: float = 5e-4
+    """Weight of the KL divergence of each inner step's policy from the one that sampled (ppo; ProMP eq. 12)."""
+    max_grad_norm: float | None = None
+    """Bound on the norm of the meta-gradient (ppo); unset for none."""
+    max_kl: float = 0.01
+    """Trust region on the adapted policies' mean KL divergence (trpo)."""
+    cg_steps: int = 10
+    """Conjugate-gradient steps (trpo)."""
+    damping: float = 1e-3
+    """Added to the curvature's diagonal (trpo)."""
+    backtracks: int = 15
+    """Line-search steps, each 0.8 of the last (trpo)."""
+    entropy: float = 0.0
+    """Weight of the adapted policy's entropy in the objective."""
+    value_lr: float = 1e-3
+    """Adam's step size for the value network (baseline `network`)."""
+
+
+@dataclass(frozen=True)
+class MetaPolicyGradient:
+    """A policy trained so that few policy-gradient steps adapt it."""
+
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    """The network."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """What is collected."""
+    inner: InnerConfig = field(default_factory=InnerConfig)
+    """The inner loop."""
+    outer: OuterConfig = field(default_factory=OuterConfig)
+    """The outer step."""
+
+    def __post_init__(self):
+        refuse_wrong_pairing(self.inner, self.outer)
+        if self.inner.adapted == "context" and self.policy.context_size < 1:
+            raise ValueError(
+                "inner.adapted='context' but policy.context_size=0: there is nothing to adapt; "
+                "set policy.context_size to 1 or more"
+            )
+        _refuse_out_of_range(self)
+
+
+def refuse_wrong_pairing(inner: InnerConfig, outer: OuterConfig) -> None:
+    """Refuse an inner estimator and score terms that together give a biased meta-gradient.
+
+    The right forms are log-probability with score terms (Al-Shedivat et al. 2018, eq. 4; E-MAML) and DiCE or LVC
+    without them (Foerster et al. 2018; Rothfuss et al. 2019). The other two mixes leave the sampling's share of
+    the gradient out, or count it twice. A first-order meta-gradient has no such share.
+
+    Raises:
+        ValueError: The pairing is one of the two wrong ones.
+    """
+    if outer.score_terms and inner.estimator != "log_prob":
+        raise ValueError(
+            f"inner.estimator='{inner.estimator}' with outer.score_terms=True counts the sampling gradient twice; "
+            "use inner.estimator='log_prob', or outer.score_terms=False"
+        )
+    exact = not inner.first_order and outer.step != "reptile"
+    if inner.estimator == "log_prob" and not outer.score_terms and exact:
+        raise ValueError(
+            "inner.estimator='log_prob' without score terms leaves the sampling gradient out; "
+            "use inner.estimator='dice' or 'lvc', or outer.score_terms=True"
+        )
+    if outer.score_terms and inner.first_order:
+        raise ValueError(
+            "outer.score_terms=True with inner.first_order=True: score terms complete an exact meta-gradient; "
+            "drop one of the two"
+        )
+
+
+def _refuse_out_of_range(config: MetaPolicyGradient) -> None:
+    sampling, inner, outer = config.sampling, config.inner, config.outer
+    ranges = (
+        ("sampling.tasks", sampling.tasks, sampling.tasks >= 1, "1 or more"),
+        ("sampling.trajectories", sampling.trajectories, sampling.trajectories >= 1, "1 or more"),
+        ("sampling.horizon", sampling.horizon, sampling.horizon is None or sampling.horizon >= 1, "1 or more"),
+        ("sampling.discount", sampling.discount, 0 < sampling.discount <= 1, "in (0, 1]"),
+        ("sampling.gae_lambda", sampling.gae_lambda, 0 <= sampling.gae_lambda <= 1, "in [0, 1]"),
+        ("inner.steps", inner.steps, inner.steps >= 1, "1 or more"),
+        ("inner.lr", inner.lr, inner.lr > 0, "above 0"),
+        ("inner.clip", inner.clip, inner.clip is None or inner.clip > 0, "above 0"),
+        ("outer.lr", outer.lr, outer.lr > 0, "above 0"),
+        ("outer.epochs", outer.epochs, outer.epochs >= 1, "1 or more"),
+        ("outer.max_kl", outer.max_kl, outer.max_kl > 0, "above 0"),
+        ("policy.hidden", config.policy.hidden, all(units >= 1 for units in config.policy.hidden), "1 or more each"),
+        ("policy.initial_std", config.policy.initial_std, config.policy.initial_std > 0, "above 0"),
+        ("policy.minimum_std", config.policy.minimum_std, config.policy.minimum_std > 0, "above 0"),
+    )
+    for name, value, right, expected in ranges:
+        if not right:
+            raise ValueError(f"{name}={value!r}, expected {expected}")

@@ -1,0 +1,36 @@
+"""One training experiment, as a frozen dataclass (no torch is imported here)."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Where an agent is trained, for how long, and what is kept."""
+
+    world: str
+    """Id of the world, e.g. metarl/CheetahDir-v0."""
+    steps: int = 5_000_000
+    """Environment steps to train for, over all tasks and ranks."""
+    seed: int = 0
+    """Everything random follows from it."""
+    out: str = "runs"
+    """Folder under which the run folder is made."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    evaluate_every: int = 25
+    """Iterations between evaluations on test tasks; 0 for none."""
+    checkpoint_every: int = 10
+    """Iterations between checkpoints; the last is always kept."""
+    evaluation_steps: int = 3
+    """Inner steps that an evaluation takes."""
+    evaluation_tasks: int = 10
+    """Test tasks of an evaluation, where there are more."""
+    world_options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the world, e.g. {"control_cost": 0.1}."""
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise ValueError(f"steps={self.steps}, expected 1 or more environment steps")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed}, expected 0 or more")
