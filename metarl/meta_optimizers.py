@@ -1,0 +1,352 @@
+"""How a meta-gradient becomes a step: gradient descent, or a natural-gradient step in a trust region.
+
+Both are given the meta-parameters once, and then a `loss` to call: it returns a scalar and metrics. On
+several ranks what they decide by (gradients, Hessian-vector products, line-search values) is averaged first,
+so that all ranks take the same step.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from metarl import distributed
+
+Loss = Callable[[], tuple[Tensor, Mapping[str, Tensor | float]]]
+"""Computes the meta-loss at the current parameters: a scalar, and metrics (numbers or scalar tensors)."""
+
+
+class NonFinite(ArithmeticError):
+    """A number that must be finite is not; `quantity` says which. No step was taken with it."""
+
+    def __init__(self, quantity: str):
+        super().__init__(f"{quantity} is not finite")
+        self.quantity = quantity
+
+
+class GradientSteps:
+    """Adam or plain gradient descent, several epochs on one batch.
+
+    Each epoch computes the loss anew at the current parameters. `metrics["stop"]`, if the loss gives it and
+    it is true on any rank, ends the epochs before that epoch's step is taken (as early stopping on the KL
+    divergence does in PPO).
+
+    Args:
+        parameters: Tensors by name, or just tensors. Those with `requires_grad=False` are left alone.
+        lr: Step size.
+        epochs: Steps on one batch.
+        kind: `adam` (Kingma & Ba 2015, its defaults) or `sgd`.
+        max_grad_norm: Rescale a gradient whose Euclidean norm over all parameters is above this.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Tensor] | Iterable[Tensor],
+        lr: float,
+        epochs: int = 1,
+        kind: Literal["adam", "sgd"] = "adam",
+        max_grad_norm: float | None = None,
+    ):
+        if kind not in ("adam", "sgd"):
+            raise ValueError(f"kind={kind!r}, expected 'adam' or 'sgd'")
+        if not lr > 0 or epochs < 1 or (max_grad_norm is not None and not max_grad_norm > 0):
+            raise ValueError(
+                f"{lr=}, {epochs=}, {max_grad_norm=}: expected positive numbers, epochs at least 1"
+            )
+        self.parameters = _trainable(parameters)
+        self.epochs = epochs
+        self.max_grad_norm = max_grad_norm
+        make = torch.optim.Adam if kind == "adam" else torch.optim.SGD
+        self._optimizer: torch.optim.Optimizer = make(list(self.parameters.values()), lr=lr)
+
+    def update(self, loss: Loss) -> dict[str, float]:
+        """Take up to `epochs` steps.
+
+        Returns:
+            The metrics of the last loss computed, with `loss`, `grad_norm` (before clipping, of the last step
+            taken) and `epochs` (steps taken).
+
+        Raises:
+            NonFinite: the loss or a gradient is infinite or no number; nothing was changed by that epoch.
+        """
+        steps, norm = 0, float("nan")
+        for _ in range(self.epochs):
+            value, metrics = loss()
+            stop = distributed.any_true(bool(metrics.get("stop", False)), value.device)
+            mean = _checked_mean(value, "loss")
+            if stop:
+                break
+            gradients = _gradient(value, self.parameters)
+            norm = _checked_norm(gradients)
+            self._step(gradients, norm)
+            steps += 1
+        return to_floats({**metrics, "loss": mean}) | {"grad_norm": norm, "epochs": steps}
+
+    def _step(self, gradients: Mapping[str, Tensor], norm: float) -> None:
+        scale = min(1.0, self.max_grad_norm / (norm + 1e-12)) if self.max_grad_norm else 1.0
+        for name, parameter in self.parameters.items():
+            parameter.grad = gradients[name] * scale if scale < 1 else gradients[name]
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the optimiser remembers, as a flat dict of tensors named `parameter/entry`."""
+        state = self._optimizer.state
+        return {
+            f"{name}/{entry}": torch.as_tensor(value)
+            for name, parameter in self.parameters.items()
+            for entry, value in state.get(parameter, {}).items()
+            if value is not None
+        }
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `state_dict` gave.
+
+        Raises:
+            ValueError: it names parameters that this optimiser does not have, or of another shape.
+        """
+        state: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            name, _, entry = key.rpartition("/")
+            if name not in self.parameters:
+                raise ValueError(
+                    f"optimiser state '{key}' belongs to no parameter here; was the config changed?"
+                )
+            parameter = self.parameters[name]
+            if tensor.ndim and tensor.shape != parameter.shape:
+                shapes = f"{tuple(tensor.shape)}, expected {tuple(parameter.shape)}"
+                raise ValueError(f"optimiser state '{key}' has shape {shapes}")
+            where = parameter.device if tensor.ndim else torch.device("cpu")  # step counters stay on the CPU
+            state.setdefault(name, {})[entry] = tensor.clone().to(where)
+        self._optimizer.state.clear()
+        for name, entries in state.items():
+            self._optimizer.state[self.parameters[name]] = dict(entries)
+
+
+class TrustRegion:
+    """One natural-gradient step, as large as a bound on the KL divergence allows.
+
+    Trust-region policy optimisation (Schulman et al. 2015, section 6 and appendix C), as the outer step of
+    MAML (Finn et al. 2017, section 5.3). With g the gradient of the loss and F the Hessian of the KL
+    divergence at the current parameters and H = F + damping I, x solves H x = g by conjugate gradient on
+    exact Hessian-vector products, and the step -sqrt(2 max_kl / x'Hx) x is shrunk until the loss falls and
+    the KL divergence is within the bound. If it never is, the parameters stay as they were.
+
+    The loss must give `metrics["kl"]`: a scalar tensor, part of the graph and twice differentiable, the mean
+    divergence from the policy that collected the data.
+
+    Args:
+        parameters: Tensors by name, or just tensors. Those with `requires_grad=False` are left alone.
+        max_kl: Bound on the KL divergence, in nats.
+        cg_steps: Iterations of conjugate gradient.
+        damping: Added to the diagonal of F.
+        backtracks: Step sizes tried.
+        shrink: Factor between one and the next.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Tensor] | Iterable[Tensor],
+        max_kl: float,
+        cg_steps: int = 10,
+        damping: float = 1e-5,
+        backtracks: int = 15,
+        shrink: float = 0.8,
+    ):
+        if not max_kl > 0 or cg_steps < 1 or damping < 0 or backtracks < 1 or not 0 < shrink < 1:
+            raise ValueError(
+                f"{max_kl=}, {cg_steps=}, {damping=}, {backtracks=}, {shrink=}: expected max_kl > 0, "
+                "cg_steps >= 1, damping >= 0, backtracks >= 1 and 0 < shrink < 1"
+            )
+        self.parameters = _trainable(parameters)
+        self.max_kl, self.cg_steps, self.damping = max_kl, cg_steps, damping
+        self.backtracks, self.shrink = backtracks, shrink
+
+    def update(self, loss: Loss) -> dict[str, float]:
+        """Take one step, or none.
+
+        Returns:
+            The metrics at the old parameters, with `loss`, `grad_norm`, and of the step: `kl`, `improvement`
+            (by how much the loss fell), `line_search_steps` (sizes tried), `accepted` (1 or 0).
+
+        Raises:
+            NonFinite: the loss or its gradient is infinite or no number; nothing was changed.
+            ValueError: the loss gives no differentiable `metrics["kl"]`.
+        """
+        value, metrics = loss()
+        before = _checked_mean(value, "loss")
+        divergence = _divergence(metrics)
+        gradients = _gradient(value, self.parameters, keep_graph=True)
+        norm = _checked_norm(gradients)
+        direction, size = self._natural_step(_flat(gradients.values()), divergence)
+        logged = to_floats({**metrics, "loss": before}) | {"grad_norm": norm}
+        del value, divergence, metrics  # frees the graph before the line search builds its own
+        return logged | self._line_search(loss, before, direction, size)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Nothing: each step starts afresh."""
+        return {}
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `state_dict` gave: nothing.
+
+        Raises:
+            ValueError: there is something.
+        """
+        if tensors:
+            raise ValueError(
+                f"got state {', '.join(tensors)}, but a trust region has none; was the config changed?"
+            )
+
+    def _natural_step(self, gradient: Tensor, divergence: Tensor) -> tuple[Tensor, float]:
+        """The direction (number of parameters,) to go against, and how far; 0 if there is nowhere to go."""
+        parameters = list(self.parameters.values())
+        first = torch.autograd.grad(divergence, parameters, create_graph=True, materialize_grads=True)
+        slope = _flat(first)
+
+        def curvature(vector: Tensor) -> Tensor:
+            if not slope.requires_grad:
+                return self.damping * vector
+            second = torch.autograd.grad(
+                slope @ vector, parameters, retain_graph=True, materialize_grads=True
+            )
+            return distributed.mean_(_flat(second)) + self.damping * vector
+
+        direction = conjugate_gradient(curvature, gradient, self.cg_steps)
+        along = float(direction @ curvature(direction))
+        if not math.isfinite(along) or along <= 0:
+            return torch.zeros_like(gradient), 0.0
+        return direction, math.sqrt(2 * self.max_kl / along)
+
+    def _line_search(self, loss: Loss, before: float, direction: Tensor, size: float) -> dict[str, float]:
+        old = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        tried = 0
+        if size > 0:
+            for tried in range(1, self.backtracks + 1):
+                self._move(old, direction, size * self.shrink ** (tried - 1))
+                value, metrics = loss()
+                both = torch.stack([value.detach().double(), _divergence(metrics).detach().double()])
+                after, kl = distributed.mean_(both).tolist()
+                del value, metrics
+                if after < before and kl <= self.max_kl:
+                    return _outcome(kl, before - after, tried, accepted=True)
+        self._move(old, direction, 0.0)
+        return _outcome(0.0, 0.0, tried, accepted=False)
+
+    @torch.no_grad()
+    def _move(self, old: Mapping[str, Tensor], direction: Tensor, size: float) -> None:
+        """Set the parameters to `old - size * direction`; exactly `old` for size 0."""
+        parts = direction.split([each.numel() for each in old.values()])
+        for (name, start), part in zip(old.items(), parts, strict=True):
+            self.parameters[name].copy_(start if size == 0 else start - size * part.view_as(start))
+
+
+def _outcome(kl: float, improvement: float, tried: int, *, accepted: bool) -> dict[str, float]:
+    return {"kl": kl, "improvement": improvement, "line_search_steps": tried, "accepted": float(accepted)}
+
+
+def conjugate_gradient(
+    product: Callable[[Tensor], Tensor], target: Tensor, steps: int, *, tolerance: float = 1e-10
+) -> Tensor:
+    """Solve `A x = target` for a symmetric positive definite A that is known only by its products.
+
+    Hestenes & Stiefel (1952). Exact after as many steps as `target` has entries, up to rounding.
+
+    Args:
+        product: Maps a vector v to A v, shape (n,).
+        target: Shape (n,).
+        steps: At most this many products.
+        tolerance: Stops once the squared norm of what is left falls below this part of the target's.
+
+    Returns:
+        The approximate x, shape (n,).
+    """
+    solution = torch.zeros_like(target)
+    residual = target.clone()
+    search = target.clone()
+    left = residual @ residual
+    enough = float(left) * tolerance
+    for _ in range(steps):
+        if float(left) <= enough:
+            break
+        image = product(search)
+        curvature = search @ image
+        if not float(curvature) > 0:  # not positive definite along here: keep what was found
+            break
+        step = left / curvature
+        solution = solution + step * search
+        residual = residual - step * image
+        left, before = residual @ residual, left
+        search = residual + left / before * search
+    return solution
+
+
+def to_floats(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics as plain numbers, with a single wait for the device; `stop` is not a metric and left out."""
+    kept = {name: value for name, value in metrics.items() if name != "stop"}
+    tensors = {name: value for name, value in kept.items() if isinstance(value, Tensor)}
+    values: list[float] = []
+    if tensors:
+        values = torch.stack([value.detach().double().reshape(()) for value in tensors.values()]).tolist()
+    moved = dict(zip(tensors, values, strict=True))
+    return {name: moved[name] if name in moved else float(value) for name, value in kept.items()}
+
+
+def _trainable(parameters: Mapping[str, Tensor] | Iterable[Tensor]) -> dict[str, Tensor]:
+    if not isinstance(parameters, Mapping):
+        parameters = {str(index): each for index, each in enumerate(parameters)}
+    found = {name: each for name, each in parameters.items() if each.requires_grad}
+    if not found:
+        raise ValueError(f"none of the {len(parameters)} parameters given is to be trained (requires_grad)")
+    return found
+
+
+def _checked_mean(value: Tensor, what: str) -> float:
+    """A scalar's mean over ranks, made sure to be finite on all of them."""
+    if value.numel() != 1:
+        raise ValueError(f"the {what} has shape {tuple(value.shape)}, expected a scalar: its mean over tasks")
+    mean = float(distributed.mean_(value.detach().double().clone()))
+    if not math.isfinite(mean):
+        raise NonFinite(what)
+    return mean
+
+
+def _gradient(
+    value: Tensor, parameters: Mapping[str, Tensor], *, keep_graph: bool = False
+) -> dict[str, Tensor]:
+    """The gradient of a scalar by each parameter, averaged over ranks; zero for one it does not use."""
+    if not value.requires_grad:
+        raise ValueError("the loss depends on no parameter; was it computed under torch.no_grad or detached?")
+    found = torch.autograd.grad(
+        value, list(parameters.values()), retain_graph=keep_graph, materialize_grads=True
+    )
+    gradients = dict(zip(parameters, found, strict=True))
+    if distributed.world_size() > 1:  # autograd may hand out views of one another: no place to write to
+        gradients = {name: each.clone() for name, each in gradients.items()}
+        distributed.mean_gradients_(gradients.values())
+    return gradients
+
+
+def _checked_norm(gradients: Mapping[str, Tensor]) -> float:
+    """The Euclidean norm over all gradients, made sure to be finite."""
+    norms = [torch.linalg.vector_norm(each).double() for each in gradients.values()]
+    norm = float(torch.linalg.vector_norm(torch.stack(norms)))
+    if not math.isfinite(norm):
+        bad = [name for name, gradient in gradients.items() if not torch.isfinite(gradient).all()]
+        raise NonFinite(f"gradient of {', '.join(bad)}" if bad else "norm of the gradient")
+    return norm
+
+
+def _divergence(metrics: Mapping[str, Tensor | float]) -> Tensor:
+    kl = metrics.get("kl")
+    if not isinstance(kl, Tensor) or not kl.requires_grad or kl.numel() != 1:
+        got = f"a tensor of shape {tuple(kl.shape)}" if isinstance(kl, Tensor) else repr(kl)
+        graph = ", without a graph" if isinstance(kl, Tensor) and not kl.requires_grad else ""
+        raise ValueError(f"a trust region needs metrics['kl'], a scalar with its graph; got {got}{graph}")
+    return kl
+
+
+def _flat(tensors: Iterable[Tensor] | Sequence[Tensor]) -> Tensor:
+    return torch.cat([each.reshape(-1) for each in tensors])

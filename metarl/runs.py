@@ -1,0 +1,239 @@
+"""The folder of one training, and everything in it.
+
+```
+runs/<world>/<agent>/<date>-<time>_s<seed>/
+  config.json   run.json   events.out.tfevents...   metrics.csv   checkpoints/   videos/
+```
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from metarl import provenance
+from metarl.configs import read_json, write_json
+from metarl.metrics_csv import MetricsCSV, read_metrics
+from metarl.names import nearest
+
+Reason = Literal["running", "finished", "stopped", "failed", "diverged"]
+
+
+class Run:
+    """One training's folder.
+
+    Only rank 0 writes; on the other ranks `log` and `finish` do nothing.
+
+    Attributes:
+        path: The folder.
+        config: What `config.json` holds.
+        info: What `run.json` holds: `command`, `git`, `versions`, `hardware`, `world`, `agent`, `seed`,
+            `started`, `resumed` (times), `ended` (or None), `reason` (running, finished, stopped, failed,
+            diverged) and `message` (or None).
+    """
+
+    def __init__(
+        self, path: str | Path, config: dict[str, Any], info: dict[str, Any], *, writable: bool = True
+    ):
+        """Use `Run.create` or `Run.open`."""
+        self.path = Path(path)
+        self.config = config
+        self.info = info
+        self._writable = writable
+        self._table = MetricsCSV(self.path / "metrics.csv")
+        self._board: Any = None
+        self._purge_from: int | None = None
+
+    @classmethod
+    def create(cls, root: str | Path, world: str, agent: str, seed: int, config: dict[str, Any]) -> "Run":
+        """Make the folder of a new run; on several ranks call it on each, rank 0 makes it.
+
+        Args:
+            root: Folder of all runs.
+            world: Environment id or data set; `metarl/` in front is dropped.
+            agent: Name of the agent or method.
+            seed: For the name and `run.json`.
+            config: The whole config as a dict; kept in `config.json`.
+
+        Raises:
+            ValueError: under torchrun, `metarl.distributed.start` was not called yet.
+        """
+        from metarl import distributed
+
+        distributed.check_started()
+        path = None
+        if distributed.is_main():
+            path = _new_folder(Path(root) / _as_folder(world) / _as_folder(agent), seed)
+            write_json(path / "config.json", config)
+            write_json(path / "run.json", _first_info(path, world, agent, seed))
+        path = distributed.from_main(path)
+        assert path is not None
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """The run in a folder. Nothing is written until something is logged.
+
+        Raises:
+            ValueError: the folder holds no run; the message lists runs nearby.
+        """
+        path = Path(path)
+        if path.is_file() and path.name in ("run.json", "config.json"):
+            path = path.parent
+        if not (path / "run.json").is_file() or not (path / "config.json").is_file():
+            raise ValueError(f"{path} is not a run (it has no run.json and config.json){_near(path)}")
+        return cls(path, read_json(path / "config.json"), read_json(path / "run.json"), writable=_is_main())
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def videos(self) -> Path:
+        """Folder of the videos, made when it is asked for."""
+        folder = self.path / "videos"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    @property
+    def rows(self) -> int:
+        """How many rows `metrics.csv` holds."""
+        return self._table.rows
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Write numbers to `metrics.csv` and TensorBoard.
+
+        Args:
+            metrics: Numbers by tag; new tags may appear at any time.
+            step: The x axis: environment steps for agents, episodes for images.
+        """
+        if not self._writable:
+            return
+        board = self._tensorboard()
+        for tag, value in metrics.items():
+            board.add_scalar(tag, float(value), step)
+        self._table.append(step, metrics)
+
+    def metrics(self) -> dict[str, list[float]]:
+        """All logged numbers by tag, `step` among them; equally long, NaN where a row has none."""
+        return read_metrics(self.path / "metrics.csv")
+
+    def rewind(self, rows: int, step: int) -> None:
+        """Forget what was logged after a checkpoint, to go on from it.
+
+        Args:
+            rows: Rows of `metrics.csv` to keep.
+            step: The checkpoint's step; TensorBoard hides what an earlier process wrote after it.
+        """
+        if not self._writable:
+            return
+        self._table.cut(rows)
+        self._purge_from = step + 1
+        self.note(resumed=[*self.info.get("resumed", []), _now()], ended=None, reason="running", message=None)
+
+    def sync(self) -> None:
+        """Make sure that everything logged so far is on the disk."""
+        self._table.sync()
+        if self._board is not None:
+            self._board.flush()
+
+    def note(self, **entries: Any) -> None:
+        """Add entries to `run.json`."""
+        self.info |= entries
+        if self._writable:
+            write_json(self.path / "run.json", self.info)
+
+    def finish(self, reason: Reason, message: str | None = None) -> None:
+        """Close the files and write into `run.json` when and why the run ended."""
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+        self._table.close()
+        self.note(ended=_now(), reason=reason, message=message)
+
+    def _tensorboard(self) -> Any:
+        if self._board is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self.path), purge_step=self._purge_from)
+            self._purge_from = None
+        return self._board
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {self.info.get('reason')})"
+
+
+def find(root: str | Path = "runs") -> list[Run]:
+    """All runs in or up to four folders below a folder, the oldest first."""
+    files = [each for depth in range(5) for each in Path(root).glob("*/" * depth + "run.json")]
+    places = {each.parent for each in files if (each.parent / "config.json").exists()}
+    return [Run.open(place) for place in sorted(places, key=lambda place: (place.name, str(place)))]
+
+
+def _first_info(path: Path, world: str, agent: str, seed: int) -> dict[str, Any]:
+    return {
+        "command": provenance.command(),
+        "git": provenance.git(Path.cwd(), path),
+        "versions": provenance.versions(),
+        "hardware": provenance.hardware(),
+        "ranks": int(os.environ.get("WORLD_SIZE", "1")),
+        "world": world,
+        "agent": agent,
+        "seed": seed,
+        "started": _now(),
+        "resumed": [],
+        "ended": None,
+        "reason": "running",
+        "message": None,
+    }
+
+
+def _new_folder(parent: Path, seed: int) -> Path:
+    """A folder that did not exist before, even if two runs start in the same second."""
+    name = f"{datetime.now():%Y%m%d-%H%M%S}_s{seed}"
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = parent / (name if number == 1 else f"{name}_{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            (path / "checkpoints").mkdir()
+            (path / "videos").mkdir()
+            return path
+
+
+def _as_folder(name: str) -> str:
+    """An id as one folder name: `metarl/CheetahDir-v0` is `CheetahDir-v0`, `ns/Name-v0` is `ns-Name-v0`."""
+    safe = "".join(c if c.isalnum() or c in "-_.+=" else "-" for c in name.removeprefix("metarl/"))
+    return safe.strip(".") or "unnamed"
+
+
+def _near(path: Path) -> str:
+    """A sentence about the runs that may have been meant."""
+    place = path
+    while not place.is_dir() and place != place.parent:
+        place = place.parent
+    found = [str(run.path) for run in find(place)] if place != place.parent else []
+    if not found:
+        return "; no runs nearby"
+    if len(found) == 1:
+        return f"; did you mean '{found[0]}'?"
+    hint = nearest(str(path), found) if not path.is_dir() else ""
+    newest = "\n  ".join(reversed(found[-5:]))
+    return f"{'; ' + hint if hint.startswith('did') else ''}; the newest of {len(found)} nearby:\n  {newest}"
+
+
+def _is_main() -> bool:
+    """Rank 0 writes. Asked only where ranks are in use, so that reading a run needs no torch."""
+    distributed = sys.modules.get("metarl.distributed")
+    return distributed is None or distributed.is_main()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

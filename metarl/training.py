@@ -1,0 +1,342 @@
+"""The one training loop: collect, meta-loss, step, evaluate, log, checkpoint.
+
+An algorithm brings four things (`Algorithm`), an optimiser turns its loss into steps
+(`metarl.meta_optimizers`), a `Schedule` says how long and how often, a `Run` keeps the results. Agents and
+few-shot methods, one process or several, a fresh start or a resumed one: all go through `train`.
+
+Randomness is a function of (seed, iteration, purpose), never of what was drawn before. So a run that was
+killed and resumed gives the same numbers as one that was not, and no state of a generator is ever stored.
+"""
+
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metarl import checkpoints, devices, distributed, provenance
+from metarl.interrupts import StopRequest
+from metarl.meta_optimizers import Loss, NonFinite
+from metarl.progress import Progress, duration
+from metarl.runs import Run
+
+PURPOSES = {"collect": 0, "learn": 1, "evaluate": 2}
+Purpose = Literal["collect", "learn", "evaluate"]
+
+
+@dataclass
+class Batch:
+    """What an algorithm collected for one update."""
+
+    data: Any
+    """Handed to `Algorithm.loss` as it is."""
+    steps: int
+    """Environment steps (or episodes, for images) it cost, of all ranks together."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Numbers to log; a name without a slash becomes `rollout/name`."""
+
+
+class Algorithm(Protocol):
+    """What the trainer asks of an agent or a few-shot method."""
+
+    module: nn.Module
+    """Every meta-parameter, with running statistics as buffers: what a checkpoint holds."""
+
+    def collect(self, rng: np.random.Generator) -> Batch:
+        """Sample tasks, roll out or draw episodes; no gradient leaves.
+
+        Args:
+            rng: A fresh generator for this iteration, the same on every rank. Draw what concerns all tasks
+                first, then work on `distributed.share(num_tasks)` of them. Torch's own generators are seeded
+                alike.
+        """
+        ...
+
+    def loss(self, data: Any) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """The meta-loss of a batch at the current parameters: a mean over this rank's tasks, and metrics.
+
+        A metric without a slash becomes `train/name`. `kl` and `stop` have a meaning for the optimisers.
+        """
+        ...
+
+    def evaluate(self, rng: np.random.Generator) -> dict[str, float]:
+        """Judge the current parameters; a number without a slash becomes `eval/name`, averaged over ranks."""
+        ...
+
+
+class MetaOptimizer(Protocol):
+    """What the trainer asks of an optimiser; see `metarl.meta_optimizers`."""
+
+    def update(self, loss: Loss) -> dict[str, float]:
+        """Change the parameters by what the loss says; returns metrics."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What it must remember to go on exactly."""
+        ...
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `state_dict` gave."""
+        ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train, and how often to do what."""
+
+    steps: int
+    """Environment steps (episodes, for images) to train for; the last iteration may pass it."""
+    seed: int = 0
+    """Everything random follows from it."""
+    evaluate_every: int = 10
+    """Iterations between evaluations (the last iteration is always evaluated); 0 for never."""
+    checkpoint_every: int = 10
+    """Iterations between checkpoints (the last state is always saved); 0 for the last one only."""
+    keep: int | None = 5
+    """How many of the newest checkpoints stay; None for all."""
+    device: devices.Device = "auto"
+    """Where to compute: auto (a GPU if there is one), cpu, cuda."""
+
+    def __post_init__(self):
+        at_least = {"steps": 1, "seed": 0, "evaluate_every": 0, "checkpoint_every": 0, "keep": 1}
+        for name, least in at_least.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name}={value}, expected at least {least}")
+
+
+class TrainingDiverged(RuntimeError):
+    """Training met a number that is infinite or none, and stopped before it could be saved.
+
+    Attributes:
+        iteration: The iteration (from 1) it happened in.
+        quantity: What was not finite.
+        checkpoint: The last good checkpoint, without suffix.
+    """
+
+    def __init__(self, iteration: int, quantity: str, checkpoint: Path):
+        super().__init__(
+            f"training diverged in iteration {iteration}: {quantity} is not finite. The last good checkpoint "
+            f"is {checkpoint}. A smaller learning rate or inner step size, or a bound on the gradient's norm, "
+            "may help"
+        )
+        self.iteration, self.quantity, self.checkpoint = iteration, quantity, checkpoint
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a training has come."""
+
+    iteration: int = 0
+    """Iterations done."""
+    steps: int = 0
+    """Environment steps (or episodes) done."""
+    elapsed: float = 0.0
+    """Seconds spent, not counting pauses between resumptions."""
+
+
+def generator(seed: int, iteration: int, purpose: Purpose) -> np.random.Generator:
+    """The generator for one purpose in one iteration; torch's generators are seeded along with it.
+
+    Args:
+        seed: Of the run.
+        iteration: From 1; 0 stands for what happens before the first.
+        purpose: `collect`, `learn` or `evaluate`: independent streams.
+    """
+    sequence = np.random.SeedSequence([seed, iteration, PURPOSES[purpose]])
+    torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
+    return np.random.default_rng(sequence)
+
+
+def train(
+    algorithm: Algorithm, optimizer: MetaOptimizer, schedule: Schedule, run: Run, *, quiet: bool = False
+) -> Run:
+    """Train until the schedule is done, Ctrl-C or SIGTERM asks to stop, or something fails.
+
+    A run that has a checkpoint is resumed from its newest whole one. The reason of the end stands in
+    `run.info["reason"]`: finished, stopped, failed or diverged.
+
+    Args:
+        algorithm: What to train. Its module is moved to the schedule's device.
+        optimizer: Holds the module's parameters.
+        schedule: How long and how often.
+        run: Where everything is kept. Under torchrun call `distributed.start` before making it.
+        quiet: Show nothing.
+
+    Returns:
+        The run, closed.
+
+    Raises:
+        TrainingDiverged: a loss, gradient, parameter or buffer became infinite or no number.
+        ValueError: the checkpoint does not fit the module, the optimiser or the seed.
+        KeyboardInterrupt: a second Ctrl-C.
+    """
+    distributed.check_started()
+    device = devices.resolve(schedule.device)
+    algorithm.module.to(device)
+    title = f"{run.info.get('agent', '')} on {run.info.get('world', '')}, seed {schedule.seed}"
+    window = max(20, 2 * schedule.evaluate_every)
+    quiet = quiet or not distributed.is_main()
+    with (
+        Progress(title, schedule.steps, quiet=quiet, window=window) as progress,
+        StopRequest(progress.note) as stop,
+    ):
+        try:
+            loop = _Loop(algorithm, optimizer, schedule, run, device)
+            progress.start(loop.position.steps)
+            stopped = loop.run_until_done(stop, progress)
+            run.finish("stopped" if stopped else "finished")
+        except TrainingDiverged as error:
+            run.finish("diverged", str(error))
+            raise
+        except KeyboardInterrupt:
+            run.finish("stopped", "aborted at once; the last checkpoint is valid")
+            progress.say(f"aborted; the last checkpoint is valid. Go on with: {resume_command(run)}")
+            raise
+        except BaseException as error:
+            run.finish("failed", f"{type(error).__name__}: {error}")
+            raise
+        progress.say(_farewell(run, loop.position, stopped))
+    return run
+
+
+def resume_command(run: Run) -> str:
+    """What to type to go on with a run."""
+    return f"metarl train --resume {shlex.quote(str(run.path))}"
+
+
+class _Loop:
+    """The loop's own state: where it stands and what it saved last."""
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        optimizer: MetaOptimizer,
+        schedule: Schedule,
+        run: Run,
+        device: torch.device,
+    ):
+        self.algorithm, self.optimizer, self.schedule = algorithm, optimizer, schedule
+        self.run, self.device = run, device
+        self.saved, self.position = self._restore()
+
+    def run_until_done(self, stop: StopRequest, progress: Progress) -> bool:
+        """Iterate; returns whether it was asked to stop before the end."""
+        while self.position.steps < self.schedule.steps:
+            metrics = self._iterate()
+            self.run.log(metrics, self.position.steps)
+            progress.update(self.position.steps, metrics)
+            stopping = distributed.any_true(stop.requested, self.device)
+            if stopping or self._due(self.schedule.checkpoint_every):
+                self.saved = self._save()
+            if stopping:
+                return self.position.steps < self.schedule.steps
+        return False
+
+    def _due(self, every: int) -> bool:
+        """Whether what is done each `every` iterations is due; always at the end."""
+        done = self.position.steps >= self.schedule.steps
+        return done or (every > 0 and self.position.iteration % every == 0)
+
+    def _iterate(self) -> dict[str, float]:
+        """One iteration: collect, learn, and evaluate if it is due."""
+        seed, iteration = self.schedule.seed, self.position.iteration + 1
+        clock = [time.perf_counter()]
+        batch = self.algorithm.collect(generator(seed, iteration, "collect"))
+        clock.append(time.perf_counter())
+        generator(seed, iteration, "learn")
+        try:
+            learned = self.optimizer.update(lambda: self.algorithm.loss(batch.data))
+            check_finite(self.algorithm.module)
+        except NonFinite as error:
+            raise TrainingDiverged(iteration, error.quantity, self.saved) from error
+        clock.append(time.perf_counter())
+        self.position = Position(iteration, self.position.steps + batch.steps, self.position.elapsed)
+        metrics = _tagged("rollout", batch.metrics) | _tagged("train", {"iteration": iteration, **learned})
+        if self.schedule.evaluate_every and self._due(self.schedule.evaluate_every):
+            metrics |= _tagged("eval", self.algorithm.evaluate(generator(seed, iteration, "evaluate")))
+        metrics = distributed.mean_metrics(metrics)
+        clock.append(time.perf_counter())
+        self.position = Position(iteration, self.position.steps, self.position.elapsed + clock[-1] - clock[0])
+        return metrics | self._times(clock, batch.steps)
+
+    def _times(self, clock: list[float], steps: int) -> dict[str, float]:
+        start, collected, learned, end = clock
+        return {
+            "time/fps": steps / (learned - start),
+            "time/iteration": end - start,
+            "time/collect_share": (collected - start) / (end - start),
+            "time/learn_share": (learned - collected) / (end - start),
+            "time/time_elapsed": self.position.elapsed,
+        }
+
+    def _tensors(self) -> dict[str, Tensor]:
+        module = {f"module.{name}": each for name, each in self.algorithm.module.state_dict().items()}
+        return module | {f"optimizer.{name}": each for name, each in self.optimizer.state_dict().items()}
+
+    def _save(self) -> Path:
+        """Write a checkpoint of where the loop stands; returns its path without suffix."""
+        tensors = self._tensors()
+        distributed.check_equal(tensors)
+        path = self.run.checkpoints / f"step_{self.position.steps:09d}"
+        if distributed.is_main():
+            self.run.sync()  # the rows that the checkpoint counts must be on the disk before it
+            state = {
+                "iteration": self.position.iteration,
+                "steps": self.position.steps,
+                "elapsed": self.position.elapsed,
+                "seed": self.schedule.seed,
+                "rows": self.run.rows,
+                "config": self.run.config,
+                "versions": provenance.versions(),
+            }
+            checkpoints.save(path, tensors, state)
+            checkpoints.prune(self.run.checkpoints, self.schedule.keep)
+        return path
+
+    def _restore(self) -> tuple[Path, Position]:
+        """Go to the newest checkpoint; if there is none, save the start as one."""
+        newest = checkpoints.latest(self.run.checkpoints) if distributed.is_main() else None
+        path = distributed.from_main(newest)
+        if path is None:
+            distributed.copy_from_main_(self.algorithm.module.state_dict().values())
+            if self.run.rows:
+                self.run.rewind(0, -1)
+            self.position = Position()
+            return self._save(), self.position
+        tensors, state = checkpoints.load(path)
+        if state["seed"] != self.schedule.seed:
+            had, has = state["seed"], self.schedule.seed
+            raise ValueError(f"{self.run.path} was trained with seed {had}; it cannot go on with seed {has}")
+        checkpoints.load_module(self.algorithm.module, checkpoints.under("module", tensors))
+        self.optimizer.load_state_dict(checkpoints.under("optimizer", tensors))
+        self.run.rewind(state["rows"], state["steps"])
+        return path, Position(state["iteration"], state["steps"], state["elapsed"])
+
+
+@torch.no_grad()
+def check_finite(module: nn.Module) -> None:
+    """Make sure that every parameter and buffer is finite.
+
+    Raises:
+        NonFinite: naming those that are not.
+    """
+    named = {name: each for name, each in module.state_dict().items() if each.is_floating_point()}
+    if named and not bool(torch.stack([torch.isfinite(each).all() for each in named.values()]).all()):
+        bad = [name for name, each in named.items() if not torch.isfinite(each).all()]
+        raise NonFinite(f"parameter or buffer {', '.join(bad)}")
+
+
+def _tagged(group: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics under their tags: names without a slash go into `group`."""
+    return {name if "/" in name else f"{group}/{name}": value for name, value in metrics.items()}
+
+
+def _farewell(run: Run, position: Position, stopped: bool) -> str:
+    so_far = f"{position.steps:,} steps in {duration(position.elapsed)}; everything is in {run.path}"
+    return f"stopped after {so_far}\ngo on with: {resume_command(run)}" if stopped else f"finished {so_far}"
