@@ -89,7 +89,7 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
@@ -113,7 +113,10 @@ def _bare(hint: Any) -> Any:
 
 
 def _dataclasses(hint: Any) -> dict[str, type]:
-    return {each.__name__: each for each in map(_bare, _members(hint)) if dataclasses.is_dataclass(each)}
+    members = [_bare(member) for member in _members(hint)]
+    return {
+        each.__name__: each for each in members if isinstance(each, type) and dataclasses.is_dataclass(each)
+    }
 
 
 def _plain(value: Any, hint: Any, where: str) -> Any:

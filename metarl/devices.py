@@ -1,14 +1,13 @@
 """Which device a computation runs on."""
 
 import os
-from typing import Literal
 
 import torch
 
-Device = Literal["auto", "cpu", "cuda"]
+from metarl.schedule import Device
 
 
-def resolve(device: str = "auto") -> torch.device:
+def resolve(device: Device | str = "auto") -> torch.device:
     """The torch device for `auto`, `cpu` or `cuda`.
 
     `auto` is the GPU where there is one that works, else the CPU. Under torchrun each process gets the GPU

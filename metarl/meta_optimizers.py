@@ -6,24 +6,28 @@ so that all ranks take the same step.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from metarl import distributed
+from metarl.gradients import (
+    NonFinite,
+    checked_mean,
+    checked_norm,
+    conjugate_gradient,
+    flat,
+    gradient,
+    to_floats,
+    trainable,
+)
+
+__all__ = ["GradientSteps", "Loss", "NonFinite", "TrustRegion"]
 
 Loss = Callable[[], tuple[Tensor, Mapping[str, Tensor | float]]]
 """Computes the meta-loss at the current parameters: a scalar, and metrics (numbers or scalar tensors)."""
-
-
-class NonFinite(ArithmeticError):
-    """A number that must be finite is not; `quantity` says which. No step was taken with it."""
-
-    def __init__(self, quantity: str):
-        super().__init__(f"{quantity} is not finite")
-        self.quantity = quantity
 
 
 class GradientSteps:
@@ -55,7 +59,7 @@ class GradientSteps:
             raise ValueError(
                 f"{lr=}, {epochs=}, {max_grad_norm=}: expected positive numbers, epochs at least 1"
             )
-        self.parameters = _trainable(parameters)
+        self.parameters = trainable(parameters)
         self.epochs = epochs
         self.max_grad_norm = max_grad_norm
         make = torch.optim.Adam if kind == "adam" else torch.optim.SGD
@@ -75,11 +79,11 @@ class GradientSteps:
         for _ in range(self.epochs):
             value, metrics = loss()
             stop = distributed.any_true(bool(metrics.get("stop", False)), value.device)
-            mean = _checked_mean(value, "loss")
+            mean = checked_mean(value, "loss")
             if stop:
                 break
-            gradients = _gradient(value, self.parameters)
-            norm = _checked_norm(gradients)
+            gradients = gradient(value, self.parameters)
+            norm = checked_norm(gradients)
             self._step(gradients, norm)
             steps += 1
         return to_floats({**metrics, "loss": mean}) | {"grad_norm": norm, "epochs": steps}
@@ -160,7 +164,7 @@ class TrustRegion:
                 f"{max_kl=}, {cg_steps=}, {damping=}, {backtracks=}, {shrink=}: expected max_kl > 0, "
                 "cg_steps >= 1, damping >= 0, backtracks >= 1 and 0 < shrink < 1"
             )
-        self.parameters = _trainable(parameters)
+        self.parameters = trainable(parameters)
         self.max_kl, self.cg_steps, self.damping = max_kl, cg_steps, damping
         self.backtracks, self.shrink = backtracks, shrink
 
@@ -176,11 +180,11 @@ class TrustRegion:
             ValueError: the loss gives no differentiable `metrics["kl"]`.
         """
         value, metrics = loss()
-        before = _checked_mean(value, "loss")
+        before = checked_mean(value, "loss")
         divergence = _divergence(metrics)
-        gradients = _gradient(value, self.parameters, keep_graph=True)
-        norm = _checked_norm(gradients)
-        direction, size = self._natural_step(_flat(gradients.values()), divergence)
+        gradients = gradient(value, self.parameters, keep_graph=True)
+        norm = checked_norm(gradients)
+        direction, size = self._natural_step(flat(gradients.values()), divergence)
         logged = to_floats({**metrics, "loss": before}) | {"grad_norm": norm}
         del value, divergence, metrics  # frees the graph before the line search builds its own
         return logged | self._line_search(loss, before, direction, size)
@@ -204,7 +208,7 @@ class TrustRegion:
         """The direction (number of parameters,) to go against, and how far; 0 if there is nowhere to go."""
         parameters = list(self.parameters.values())
         first = torch.autograd.grad(divergence, parameters, create_graph=True, materialize_grads=True)
-        slope = _flat(first)
+        slope = flat(first)
 
         def curvature(vector: Tensor) -> Tensor:
             if not slope.requires_grad:
@@ -212,7 +216,7 @@ class TrustRegion:
             second = torch.autograd.grad(
                 slope @ vector, parameters, retain_graph=True, materialize_grads=True
             )
-            return distributed.mean_(_flat(second)) + self.damping * vector
+            return distributed.mean_(flat(second)) + self.damping * vector
 
         direction = conjugate_gradient(curvature, gradient, self.cg_steps)
         along = float(direction @ curvature(direction))
@@ -247,98 +251,6 @@ def _outcome(kl: float, improvement: float, tried: int, *, accepted: bool) -> di
     return {"kl": kl, "improvement": improvement, "line_search_steps": tried, "accepted": float(accepted)}
 
 
-def conjugate_gradient(
-    product: Callable[[Tensor], Tensor], target: Tensor, steps: int, *, tolerance: float = 1e-10
-) -> Tensor:
-    """Solve `A x = target` for a symmetric positive definite A that is known only by its products.
-
-    Hestenes & Stiefel (1952). Exact after as many steps as `target` has entries, up to rounding.
-
-    Args:
-        product: Maps a vector v to A v, shape (n,).
-        target: Shape (n,).
-        steps: At most this many products.
-        tolerance: Stops once the squared norm of what is left falls below this part of the target's.
-
-    Returns:
-        The approximate x, shape (n,).
-    """
-    solution = torch.zeros_like(target)
-    residual = target.clone()
-    search = target.clone()
-    left = residual @ residual
-    enough = float(left) * tolerance
-    for _ in range(steps):
-        if float(left) <= enough:
-            break
-        image = product(search)
-        curvature = search @ image
-        if not float(curvature) > 0:  # not positive definite along here: keep what was found
-            break
-        step = left / curvature
-        solution = solution + step * search
-        residual = residual - step * image
-        left, before = residual @ residual, left
-        search = residual + left / before * search
-    return solution
-
-
-def to_floats(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics as plain numbers, with a single wait for the device; `stop` is not a metric and left out."""
-    kept = {name: value for name, value in metrics.items() if name != "stop"}
-    tensors = {name: value for name, value in kept.items() if isinstance(value, Tensor)}
-    values: list[float] = []
-    if tensors:
-        values = torch.stack([value.detach().double().reshape(()) for value in tensors.values()]).tolist()
-    moved = dict(zip(tensors, values, strict=True))
-    return {name: moved[name] if name in moved else float(value) for name, value in kept.items()}
-
-
-def _trainable(parameters: Mapping[str, Tensor] | Iterable[Tensor]) -> dict[str, Tensor]:
-    if not isinstance(parameters, Mapping):
-        parameters = {str(index): each for index, each in enumerate(parameters)}
-    found = {name: each for name, each in parameters.items() if each.requires_grad}
-    if not found:
-        raise ValueError(f"none of the {len(parameters)} parameters given is to be trained (requires_grad)")
-    return found
-
-
-def _checked_mean(value: Tensor, what: str) -> float:
-    """A scalar's mean over ranks, made sure to be finite on all of them."""
-    if value.numel() != 1:
-        raise ValueError(f"the {what} has shape {tuple(value.shape)}, expected a scalar: its mean over tasks")
-    mean = float(distributed.mean_(value.detach().double().clone()))
-    if not math.isfinite(mean):
-        raise NonFinite(what)
-    return mean
-
-
-def _gradient(
-    value: Tensor, parameters: Mapping[str, Tensor], *, keep_graph: bool = False
-) -> dict[str, Tensor]:
-    """The gradient of a scalar by each parameter, averaged over ranks; zero for one it does not use."""
-    if not value.requires_grad:
-        raise ValueError("the loss depends on no parameter; was it computed under torch.no_grad or detached?")
-    found = torch.autograd.grad(
-        value, list(parameters.values()), retain_graph=keep_graph, materialize_grads=True
-    )
-    gradients = dict(zip(parameters, found, strict=True))
-    if distributed.world_size() > 1:  # autograd may hand out views of one another: no place to write to
-        gradients = {name: each.clone() for name, each in gradients.items()}
-        distributed.mean_gradients_(gradients.values())
-    return gradients
-
-
-def _checked_norm(gradients: Mapping[str, Tensor]) -> float:
-    """The Euclidean norm over all gradients, made sure to be finite."""
-    norms = [torch.linalg.vector_norm(each).double() for each in gradients.values()]
-    norm = float(torch.linalg.vector_norm(torch.stack(norms)))
-    if not math.isfinite(norm):
-        bad = [name for name, gradient in gradients.items() if not torch.isfinite(gradient).all()]
-        raise NonFinite(f"gradient of {', '.join(bad)}" if bad else "norm of the gradient")
-    return norm
-
-
 def _divergence(metrics: Mapping[str, Tensor | float]) -> Tensor:
     kl = metrics.get("kl")
     if not isinstance(kl, Tensor) or not kl.requires_grad or kl.numel() != 1:
@@ -346,7 +258,3 @@ def _divergence(metrics: Mapping[str, Tensor | float]) -> Tensor:
         graph = ", without a graph" if isinstance(kl, Tensor) and not kl.requires_grad else ""
         raise ValueError(f"a trust region needs metrics['kl'], a scalar with its graph; got {got}{graph}")
     return kl
-
-
-def _flat(tensors: Iterable[Tensor] | Sequence[Tensor]) -> Tensor:
-    return torch.cat([each.reshape(-1) for each in tensors])

@@ -11,107 +11,41 @@ killed and resumed gives the same numbers as one that was not, and no state of a
 import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from metarl import checkpoints, devices, distributed, provenance
+from metarl.algorithms import Algorithm, Batch, MetaOptimizer
 from metarl.interrupts import StopRequest
-from metarl.meta_optimizers import Loss, NonFinite
+from metarl.meta_optimizers import NonFinite
 from metarl.progress import Progress, duration
 from metarl.runs import Run
+from metarl.schedule import Schedule
+
+__all__ = [
+    "Algorithm",
+    "Batch",
+    "MetaOptimizer",
+    "Position",
+    "Schedule",
+    "TrainingDiverged",
+    "check_finite",
+    "generator",
+    "resume_command",
+    "train",
+]
 
 PURPOSES = {"collect": 0, "learn": 1, "evaluate": 2}
 Purpose = Literal["collect", "learn", "evaluate"]
 
 
-@dataclass
-class Batch:
-    """What an algorithm collected for one update."""
-
-    data: Any
-    """Handed to `Algorithm.loss` as it is."""
-    steps: int
-    """Environment steps (or episodes, for images) it cost, of all ranks together."""
-    metrics: dict[str, float] = field(default_factory=dict)
-    """Numbers to log; a name without a slash becomes `rollout/name`."""
-
-
-class Algorithm(Protocol):
-    """What the trainer asks of an agent or a few-shot method."""
-
-    module: nn.Module
-    """Every meta-parameter, with running statistics as buffers: what a checkpoint holds."""
-
-    def collect(self, rng: np.random.Generator) -> Batch:
-        """Sample tasks, roll out or draw episodes; no gradient leaves.
-
-        Args:
-            rng: A fresh generator for this iteration, the same on every rank. Draw what concerns all tasks
-                first, then work on `distributed.share(num_tasks)` of them. Torch's own generators are seeded
-                alike.
-        """
-        ...
-
-    def loss(self, data: Any) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        """The meta-loss of a batch at the current parameters: a mean over this rank's tasks, and metrics.
-
-        A metric without a slash becomes `train/name`. `kl` and `stop` have a meaning for the optimisers.
-        """
-        ...
-
-    def evaluate(self, rng: np.random.Generator) -> dict[str, float]:
-        """Judge the current parameters; a number without a slash becomes `eval/name`, averaged over ranks."""
-        ...
-
-
-class MetaOptimizer(Protocol):
-    """What the trainer asks of an optimiser; see `metarl.meta_optimizers`."""
-
-    def update(self, loss: Loss) -> dict[str, float]:
-        """Change the parameters by what the loss says; returns metrics."""
-        ...
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """What it must remember to go on exactly."""
-        ...
-
-    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over what `state_dict` gave."""
-        ...
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long to train, and how often to do what."""
-
-    steps: int
-    """Environment steps (episodes, for images) to train for; the last iteration may pass it."""
-    seed: int = 0
-    """Everything random follows from it."""
-    evaluate_every: int = 10
-    """Iterations between evaluations (the last iteration is always evaluated); 0 for never."""
-    checkpoint_every: int = 10
-    """Iterations between checkpoints (the last state is always saved); 0 for the last one only."""
-    keep: int | None = 5
-    """How many of the newest checkpoints stay; None for all."""
-    device: devices.Device = "auto"
-    """Where to compute: auto (a GPU if there is one), cpu, cuda."""
-
-    def __post_init__(self):
-        at_least = {"steps": 1, "seed": 0, "evaluate_every": 0, "checkpoint_every": 0, "keep": 1}
-        for name, least in at_least.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name}={value}, expected at least {least}")
-
-
 class TrainingDiverged(RuntimeError):
-    """Training met a number that is infinite or none, and stopped before it could be saved.
+    """Training met a number that is not finite, and stopped before it could be saved.
 
     Attributes:
         iteration: The iteration (from 1) it happened in.
@@ -121,9 +55,8 @@ class TrainingDiverged(RuntimeError):
 
     def __init__(self, iteration: int, quantity: str, checkpoint: Path):
         super().__init__(
-            f"training diverged in iteration {iteration}: {quantity} is not finite. The last good checkpoint "
-            f"is {checkpoint}. A smaller learning rate or inner step size, or a bound on the gradient's norm, "
-            "may help"
+            f"training diverged in iteration {iteration}: {quantity} is not finite. The last good checkpoint is "
+            f"{checkpoint}. A smaller step size or a bound on the gradient's norm may help"
         )
         self.iteration, self.quantity, self.checkpoint = iteration, quantity, checkpoint
 
@@ -162,7 +95,7 @@ def train(
     `run.info["reason"]`: finished, stopped, failed or diverged.
 
     Args:
-        algorithm: What to train. Its module is moved to the schedule's device.
+        algorithm: What to train.
         optimizer: Holds the module's parameters.
         schedule: How long and how often.
         run: Where everything is kept. Under torchrun call `distributed.start` before making it.
@@ -177,8 +110,7 @@ def train(
         KeyboardInterrupt: a second Ctrl-C.
     """
     distributed.check_started()
-    device = devices.resolve(schedule.device)
-    algorithm.module.to(device)
+    device = _placed(algorithm.module, schedule.device)
     title = f"{run.info.get('agent', '')} on {run.info.get('world', '')}, seed {schedule.seed}"
     window = max(20, 2 * schedule.evaluate_every)
     quiet = quiet or not distributed.is_main()
@@ -330,6 +262,13 @@ def check_finite(module: nn.Module) -> None:
     if named and not bool(torch.stack([torch.isfinite(each).all() for each in named.values()]).all()):
         bad = [name for name, each in named.items() if not torch.isfinite(each).all()]
         raise NonFinite(f"parameter or buffer {', '.join(bad)}")
+
+
+def _placed(module: nn.Module, device: str) -> torch.device:
+    """The device a module is on, after moving it where the schedule says (`auto`: where it is)."""
+    if device != "auto":
+        module.to(devices.resolve(device))
+    return next((each.device for each in module.state_dict().values()), torch.device("cpu"))
 
 
 def _tagged(group: str, metrics: Mapping[str, float]) -> dict[str, float]:
