@@ -1,0 +1,92 @@
+"""Creatures and scenery, built with MjSpec on Gymnasium's own assets (MIT licence).
+
+The assets are read as files: importing ``gymnasium.envs.mujoco`` would ask for packages that only its own
+renderer needs. Scenery (floor, sky, light) never touches the physics.
+"""
+
+import warnings
+from importlib.resources import files
+
+from metarl.envs import graphics  # noqa: F401, I001  chooses the OpenGL before mujoco is imported
+import mujoco
+
+from metarl.names import unknown
+
+INTEGRATORS = {
+    "euler": mujoco.mjtIntegrator.mjINT_EULER,
+    "rk4": mujoco.mjtIntegrator.mjINT_RK4,
+    "implicit": mujoco.mjtIntegrator.mjINT_IMPLICIT,
+    "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
+}
+LARGEST_PICTURE = 2048
+
+
+def load(asset: str, integrator: str | None = None) -> mujoco.MjSpec:
+    """One of Gymnasium's bodies, with our scenery.
+
+    Args:
+        asset: File name, such as ``"ant.xml"``.
+        integrator: ``"euler"``, ``"rk4"``, ``"implicit"`` or ``"implicitfast"``; by default the asset's own.
+
+    Returns:
+        The specification, free to be changed and compiled.
+
+    Raises:
+        ValueError: If the integrator is unknown.
+    """
+    path = files("gymnasium").joinpath("envs", "mujoco", "assets", asset)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*settotalmass.*", category=UserWarning)
+        spec = mujoco.MjSpec.from_string(path.read_text())
+    if integrator is not None:
+        if integrator not in INTEGRATORS:
+            raise unknown("integrator", integrator, INTEGRATORS)
+        spec.option.integrator = INTEGRATORS[integrator]
+    add_scenery(spec)
+    return spec
+
+
+def add_scenery(spec: mujoco.MjSpec) -> None:
+    """Floor with a fine grid, an evening sky, soft lights; the geom named ``floor`` is dressed if there is one."""
+    for texture in list(spec.textures):
+        if texture.type == mujoco.mjtTexture.mjTEXTURE_SKYBOX:
+            spec.delete(texture)
+    spec.add_texture(
+        name="metarl_sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=[0.55, 0.70, 0.85],
+        rgb2=[0.92, 0.95, 0.97],
+        width=256,
+        height=256,
+    )
+    spec.add_texture(
+        name="metarl_floor",
+        type=mujoco.mjtTexture.mjTEXTURE_2D,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+        rgb1=[0.40, 0.47, 0.53],
+        rgb2=[0.46, 0.53, 0.59],
+        mark=mujoco.mjtMark.mjMARK_EDGE,
+        markrgb=[0.62, 0.68, 0.73],
+        width=256,
+        height=256,
+    )
+    material = spec.add_material(name="metarl_floor", texrepeat=[0.5, 0.5], texuniform=True, reflectance=0.08)
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "metarl_floor"
+    floor = spec.geom("floor")
+    if floor is not None:
+        floor.material = "metarl_floor"
+        floor.rgba = [1, 1, 1, 1]
+    visual = spec.visual
+    visual.global_.offwidth = visual.global_.offheight = LARGEST_PICTURE
+    visual.headlight.ambient = [0.35, 0.35, 0.35]
+    visual.headlight.diffuse = [0.35, 0.35, 0.35]
+    visual.headlight.specular = [0.1, 0.1, 0.1]
+    visual.rgba.haze = [0.92, 0.95, 0.97, 1]
+
+
+def compile_quietly(spec: mujoco.MjSpec) -> mujoco.MjModel:
+    """Compile, without a warning about how an asset of Gymnasium's spells its total mass."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*settotalmass.*", category=UserWarning)
+        return spec.compile()

@@ -1,0 +1,19 @@
+"""Which OpenGL to draw with. Imported before mujoco is, which settles on one at its import."""
+
+import os
+import sys
+
+HELP = (
+    "Drawing needs OpenGL. Without a screen install `apt-get install libegl1 libgles2` and set MUJOCO_GL=egl, or "
+    "`apt-get install libosmesa6` and set MUJOCO_GL=osmesa, before mujoco is imported."
+)
+
+
+def choose_backend() -> None:
+    """Draw off screen through EGL where there is no screen and nothing else was asked for."""
+    headless = not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    if sys.platform.startswith("linux") and headless:
+        os.environ.setdefault("MUJOCO_GL", "egl")
+
+
+choose_backend()
