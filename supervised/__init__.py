@@ -1,1 +1,1 @@
-"""Image few-shot classifiers."""
+"""Image few-shot: backbones and methods."""

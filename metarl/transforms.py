@@ -1,0 +1,108 @@
+"""What torch.func transforms ask of modules: which are at work, which layers they get wrong, and threads."""
+
+import copy
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from metarl.names import unknown
+
+
+def inside_transform() -> bool:
+    """Whether any torch.func transform (grad, vmap, ...) is active in this thread."""
+    return torch._C._functorch.get_interpreter_stack() is not None
+
+
+def inside_vmap() -> bool:
+    """Whether a vmap is among the active transforms."""
+    stack = torch._C._functorch.get_interpreter_stack() or ()
+    return any(each.key() == torch._C._functorch.TransformType.Vmap for each in stack)
+
+
+def _replacement(module: nn.Module) -> str | None:
+    """What to use instead of a norm whose batched second derivative is wrong; None for every other module."""
+    if isinstance(module, _InstanceNorm):
+        return "metarl.nn.GroupNorm(channels, channels)"
+    if isinstance(module, _BatchNorm):
+        by_batch = module.training or module.running_mean is None
+        return "metarl.nn.BatchNorm" if by_batch else None
+    return "metarl.nn.LayerNorm" if isinstance(module, nn.LayerNorm) else None
+
+
+def _refuse(module: nn.Module, name: str) -> None:
+    replacement = _replacement(module)
+    if replacement:
+        raise ValueError(
+            f"'{name}' is a {type(module).__name__}, whose second derivatives are wrong under vmap: "
+            f'use {replacement}, or first_order=True, or over_tasks(..., how="loop")'
+        )
+
+
+def refuse_fused_norms(module: nn.Module) -> None:
+    """Refuse a module whose exact meta-gradient would be wrong under vmap.
+
+    The batching rules of PyTorch's fused batch, instance and layer norms use saved statistics that carry no
+    history (pytorch/functorch#534). Batch norm in evaluation mode uses none and is let through.
+
+    Raises:
+        ValueError: It names the layer and what to use instead.
+    """
+    for name, each in module.named_modules():
+        _refuse(each, name or type(each).__name__)
+
+
+@contextmanager
+def fused_norms_refused(active: bool = True) -> Iterator[None]:
+    """While it lasts, calling a module that `refuse_fused_norms` would refuse raises its ValueError."""
+    if not active:
+        yield
+        return
+    handle = register_module_forward_pre_hook(lambda module, _: _refuse(module, type(module).__name__))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def stateless(module: nn.Module, prefix: str = "") -> Callable[..., Any]:
+    """A module as a function of its params that several threads may call at once.
+
+    `torch.func.functional_call` puts the params into the module for the time of the call, so two threads
+    must not share one; here every thread gets a copy of the module's structure (parameters and buffers are
+    shared, not copied).
+
+    Args:
+        module: Any module that does not write to itself in `forward`.
+        prefix: What its names start with in the params, for example "policy."; others are then left alone.
+
+    Returns:
+        `f(params, *args, **kwargs)`, the module's output; tensors that the params do not name are the
+        module's own, and `rule.*` is ignored. It raises ValueError for a name that the module does not have.
+    """
+    local = threading.local()
+    known = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
+
+    def own(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        taken = {
+            name.removeprefix(prefix): value
+            for name, value in params.items()
+            if name.startswith(prefix) and not name.startswith("rule.")
+        }
+        for name in taken.keys() - known:
+            raise unknown(f"parameter of {type(module).__name__}", name, known)
+        return taken
+
+    def call(params: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+        if not hasattr(local, "replica"):
+            shared = (*module.parameters(), *module.buffers())
+            local.replica = copy.deepcopy(module, {id(each): each for each in shared})
+        return torch.func.functional_call(local.replica, own(params), args, kwargs)
+
+    return call

@@ -1,0 +1,193 @@
+"""Update rules: what one inner step does with a gradient.
+
+A rule is a frozen description. What it learns, if anything, lies in the params dict under names that start
+with `rule.`, so learned step sizes are meta-parameters like any other: saved, averaged over ranks and given a
+gradient with the rest.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from metarl.names import nearest
+
+Params = dict[str, Tensor]
+ClipBy = Literal["value", "norm"]
+Adapted = str | Collection[str]
+
+RULE_PREFIX = "rule."
+"""Names that start so belong to the update rule and are never adapted."""
+
+
+class UpdateRule(Protocol):
+    """What the inner loop asks of a rule."""
+
+    def init(self, params: Mapping[str, Tensor], steps: int, adapted: Adapted = "all") -> Params:
+        """New meta-parameters of the rule, named `rule.*`; merge them into the params."""
+        ...
+
+    def update(self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], step: int) -> Params:
+        """The adapted tensors after one step; only the names in `grads`."""
+        ...
+
+
+def adapted_names(params: Mapping[str, Tensor], adapted: str | Collection[str] = "all") -> tuple[str, ...]:
+    """The names that the inner loop may change.
+
+    Args:
+        params: Any dict of tensors.
+        adapted: "all" (every floating-point tensor), or name patterns as the shell has them:
+            `("context.*",)`.
+
+    Returns:
+        Names in the order of `params`. Those that start with `rule.` are never among them.
+
+    Raises:
+        ValueError: A pattern matches nothing, or there is nothing to adapt.
+    """
+    own = [name for name, value in params.items() if not name.startswith(RULE_PREFIX)]
+    if adapted == "all":
+        names = tuple(name for name in own if params[name].is_floating_point())
+        if not names:
+            raise ValueError(
+                f"there is nothing to adapt: got params {list(params)}, expected floating-point tensors"
+            )
+        return names
+    patterns = (adapted,) if isinstance(adapted, str) else tuple(adapted)
+    if not patterns:
+        raise ValueError('adapted is empty: give "all" or name patterns such as ("policy.*",)')
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in own):
+            raise ValueError(f"adapted pattern '{pattern}' matches no parameter: {nearest(pattern, own)}")
+    names = tuple(name for name in own if any(fnmatchcase(name, pattern) for pattern in patterns))
+    whole = [name for name in names if not params[name].is_floating_point()]
+    if whole:
+        raise ValueError(f"only floating-point tensors can be adapted: {whole} hold {params[whole[0]].dtype}")
+    return names
+
+
+def clip_gradients(grads: Mapping[str, Tensor], limit: float | None, by: ClipBy = "norm") -> Params:
+    """Bound the gradients of one task, differentiably.
+
+    Args:
+        grads: Gradients of one task (vmap for several: the norm is taken over everything that is passed).
+        limit: The bound, above 0; None leaves the gradients as they are.
+        by: "value" clamps each entry to [-limit, limit]; "norm" scales all of them so that their joint
+            Euclidean norm is at most `limit`.
+    """
+    if limit is None:
+        return dict(grads)
+    if by == "value":
+        return {name: grad.clamp(-limit, limit) for name, grad in grads.items()}
+    total = torch.stack([grad.square().sum() for grad in grads.values()]).sum()
+    # Clamping the square, not the norm, keeps the derivative finite where every gradient is zero.
+    scale = limit * total.clamp(min=limit**2).rsqrt()
+    return {name: grad * scale for name, grad in grads.items()}
+
+
+def _check(lr: float, clip: float | None, clip_by: str) -> None:
+    if not lr > 0:
+        raise ValueError(f"lr must be above 0, got {lr}")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip must be above 0, or None for no clipping, got {clip}")
+    if clip_by not in ("value", "norm"):
+        raise ValueError(f"clip_by must be 'value' or 'norm', got {clip_by!r}")
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Gradient descent with one fixed step size (MAML, Finn et al. 2017, equation 1)."""
+
+    lr: float = 0.1
+    """Step size, above 0."""
+    clip: float | None = None
+    """Bound on each step's gradient, above 0; None: no bound."""
+    clip_by: ClipBy = "norm"
+    """Bound each entry ("value") or the joint norm of the adapted tensors ("norm")."""
+
+    def __post_init__(self):
+        _check(self.lr, self.clip, self.clip_by)
+
+    def init(self, params: Mapping[str, Tensor], steps: int, adapted: Adapted = "all") -> Params:
+        """Nothing: this rule learns nothing. The arguments are checked all the same."""
+        adapted_names(params, adapted)
+        _check_steps(steps)
+        return {}
+
+    def step(self, name: str, value: Tensor, grad: Tensor, params: Mapping[str, Tensor], step: int) -> Tensor:
+        """One tensor after one step; gradients are taken as they are (`update` clips)."""
+        return torch.sub(value, grad, alpha=self.lr)
+
+    def update(self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], step: int = 0) -> Params:
+        """The tensors named in `grads` after one step."""
+        grads = clip_gradients(grads, self.clip, self.clip_by)
+        return {name: self.step(name, params[name], grad, params, step) for name, grad in grads.items()}
+
+
+@dataclass(frozen=True)
+class LearnedSGD:
+    """Gradient descent whose step sizes are meta-parameters.
+
+    | per | meta-parameters | shape | known as |
+    |---|---|---|---|
+    | "step" | `rule.lr` | (steps,) | |
+    | "tensor" | `rule.lr.<name>` | (steps,) | rates per layer and step (MAML++, Antoniou et al. 2019) |
+    | "parameter" | `rule.lr.<name>` | (steps, *shape) | shared over steps: Meta-SGD (Li et al. 2017) |
+
+    A step beyond the trained ones uses the last one's size. Nothing keeps a size above 0: Meta-SGD wants it
+    so.
+    """
+
+    lr: float = 0.1
+    """Where every step size starts, above 0."""
+    per: Literal["step", "tensor", "parameter"] = "tensor"
+    """What has a step size of its own."""
+    shared_over_steps: bool = False
+    """One size for all steps (the leading axis is then 1) instead of one for each."""
+    clip: float | None = None
+    """Bound on each step's gradient, above 0; None: no bound."""
+    clip_by: ClipBy = "norm"
+    """Bound each entry ("value") or the joint norm of the adapted tensors ("norm")."""
+
+    def __post_init__(self):
+        _check(self.lr, self.clip, self.clip_by)
+        if self.per not in ("step", "tensor", "parameter"):
+            raise ValueError(f"per must be 'step', 'tensor' or 'parameter', got {self.per!r}")
+
+    def init(self, params: Mapping[str, Tensor], steps: int, adapted: Adapted = "all") -> Params:
+        """The step sizes to merge into the params, each equal to `lr`, requiring a gradient."""
+        _check_steps(steps)
+        names = adapted_names(params, adapted)
+        rows = 1 if self.shared_over_steps else steps
+
+        def filled(like: Tensor, *shape: int) -> Tensor:
+            return like.new_full((rows, *shape), self.lr, requires_grad=True)
+
+        if self.per == "step":
+            return {f"{RULE_PREFIX}lr": filled(params[names[0]])}
+        shape_of = (lambda value: tuple(value.shape)) if self.per == "parameter" else (lambda value: ())
+        return {f"{RULE_PREFIX}lr.{name}": filled(params[name], *shape_of(params[name])) for name in names}
+
+    def step(self, name: str, value: Tensor, grad: Tensor, params: Mapping[str, Tensor], step: int) -> Tensor:
+        """One tensor after one step; gradients are taken as they are (`update` clips)."""
+        key = f"{RULE_PREFIX}lr" if self.per == "step" else f"{RULE_PREFIX}lr.{name}"
+        if key not in params:
+            raise ValueError(
+                f"params hold no '{key}': merge rule.init(params, steps, adapted), of the same adapted set, into them"
+            )
+        sizes = params[key]
+        return value - sizes[min(step, sizes.shape[0] - 1)] * grad
+
+    def update(self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], step: int = 0) -> Params:
+        """The tensors named in `grads` after one step."""
+        grads = clip_gradients(grads, self.clip, self.clip_by)
+        return {name: self.step(name, params[name], grad, params, step) for name, grad in grads.items()}
+
+
+def _check_steps(steps: int) -> None:
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
