@@ -55,8 +55,8 @@ class TrainingDiverged(RuntimeError):
 
     def __init__(self, iteration: int, quantity: str, checkpoint: Path):
         super().__init__(
-            f"training diverged in iteration {iteration}: {quantity} is not finite. The last good checkpoint is "
-            f"{checkpoint}. A smaller step size or a bound on the gradient's norm may help"
+            f"training diverged in iteration {iteration}: {quantity} is not finite. The last good checkpoint "
+            f"is {checkpoint}. A smaller step size or a bound on the gradient's norm may help"
         )
         self.iteration, self.quantity, self.checkpoint = iteration, quantity, checkpoint
 

@@ -1,0 +1,262 @@
+"""Pictures and tables of results: adaptation curves, learning curves, Markdown tables.
+
+matplotlib is loaded when something is drawn, without a display; it comes with the extra `plots`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metarl import runs as run_folders
+from metarl.names import unknown
+from metarl.runs import Run
+from metarl.statistics import bootstrap_band, interquartile_mean
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Told apart by the colour-blind (Okabe & Ito 2008)."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", "-.", ":")
+POINTS = 200
+"""Points at which learning curves of different runs are compared."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a learning curve."""
+
+    label: str
+    """For the legend."""
+    steps: np.ndarray
+    """Shape (points,)."""
+    middle: np.ndarray
+    """Interquartile mean over runs, shape (points,)."""
+    low: np.ndarray
+    """Lower edge of the band, shape (points,)."""
+    high: np.ndarray
+    """Upper edge of the band, shape (points,)."""
+
+
+def adaptation_curve(
+    rows: Iterable[Mapping[str, Any]],
+    out: str | Path,
+    *,
+    line: str = "task",
+    title: str = "",
+    ylabel: str = "return",
+) -> Path:
+    """Draw the return against the number of inner steps, one line per task or method, with intervals.
+
+    Args:
+        rows: Dicts with `step` (inner steps), `iqm` (interquartile mean), `low` and `high` (its interval), and
+            the name of the line they belong to.
+        out: The image; its ending says the format (png, svg, pdf).
+        line: Which entry of a row names its line, e.g. `task` or `method`.
+        title: Above the picture.
+        ylabel: What the numbers are, with the unit.
+
+    Returns:
+        The path of the image.
+    """
+    lines: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        lines.setdefault(str(row[line]), []).append(row)
+    if not lines:
+        raise ValueError("there is nothing to draw: no rows were given")
+    figure, axes = _figure(6.4)
+    for index, (name, points) in enumerate(lines.items()):
+        points = sorted(points, key=lambda row: row["step"])
+        middle, low, high = (np.array([float(row[key]) for row in points]) for key in ("iqm", "low", "high"))
+        aside = 0.04 * (index - (len(lines) - 1) / 2)  # so that intervals do not hide one another
+        steps = np.array([row["step"] for row in points]) + aside
+        errors = np.maximum(0, [middle - low, high - middle])
+        axes.errorbar(steps, middle, yerr=errors, label=name, capsize=3, **_style(index))
+    ticks = sorted({row["step"] for points in lines.values() for row in points})
+    axes.set_xticks(ticks)
+    axes.set_xlabel("inner steps on the new task")
+    axes.set_ylabel(f"{ylabel}\n(interquartile mean, 95 % interval)")
+    return _finish(figure, axes, out, title, legend=line if len(lines) > 1 else None)
+
+
+def learning_curves(
+    runs: Iterable[Run | str | Path],
+    out: str | Path,
+    *,
+    tags: Sequence[str] = (),
+    title: str = "",
+    xlabel: str = "environment steps",
+) -> Path:
+    """Draw logged numbers against steps; runs that differ in nothing but the seed share a line with a band.
+
+    Args:
+        runs: Runs, their folders, or folders that hold runs.
+        out: The image; its ending says the format (png, svg, pdf).
+        tags: What to draw; empty for the return before and after adaptation, or the mean episode return.
+        title: Above the picture.
+        xlabel: What the steps are.
+
+    Returns:
+        The path of the image.
+
+    Raises:
+        ValueError: no runs, or a tag that none of them has logged.
+    """
+    curves = read_curves(runs, tags)
+    figure, axes = _figure(7.6)
+    for index, curve in enumerate(curves):
+        style = _style(index) | {"marker": None}
+        axes.plot(curve.steps, curve.middle, label=curve.label, **style)
+        axes.fill_between(curve.steps, curve.low, curve.high, color=style["color"], alpha=0.2, linewidth=0)
+    from matplotlib.ticker import EngFormatter
+
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(f"{_common(curves)}\n(interquartile mean over seeds, 95 % band)")
+    return _finish(figure, axes, out, title, legend="")
+
+
+def read_curves(runs: Iterable[Run | str | Path], tags: Sequence[str] = ()) -> list[Curve]:
+    """The lines that `learning_curves` draws: for each agent, world and tag, summarised over its runs."""
+    opened = [each for place in runs for each in _opened(place)]
+    if not opened:
+        raise ValueError("there are no runs to draw")
+    worlds = {run.info.get("world") for run in opened}
+    groups: dict[str, list[dict[str, list[float]]]] = {}
+    for run in opened:
+        world = f" on {str(run.info.get('world')).removeprefix('metarl/')}" if len(worlds) > 1 else ""
+        groups.setdefault(f"{run.info.get('agent')}{world}", []).append(run.metrics())
+    logged = dict.fromkeys(tag for tables in groups.values() for table in tables for tag in table)
+    for tag in tags:
+        if tag not in logged:
+            raise unknown("tag", tag, [name for name in logged if name != "step"])
+    chosen = list(tags) or _default_tags(list(logged))
+    curves = [
+        _summarised(f"{name}: {tag} ({_count(tables, tag)})", tables, tag)
+        for name, tables in groups.items()
+        for tag in chosen
+        if _count(tables, tag)
+    ]
+    return curves
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table with columns of even width; the first is aligned left, numbers to the right.
+
+    Args:
+        columns: Their heads.
+        rows: Cells, as many as there are columns; floats get four digits that count.
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    for row in cells:
+        if len(row) != len(columns):
+            raise ValueError(f"a row has {len(row)} cells, expected {len(columns)}: {row}")
+    heads = [_cell(head) for head in columns]
+    widths = [max(3, *(len(row[i]) for row in [heads, *cells])) for i in range(len(heads))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join("| " + " | ".join(_pad(line, widths)) + " |" for line in [heads, rule, *cells])
+
+
+def _pad(line: Sequence[str], widths: Sequence[int]) -> list[str]:
+    return [
+        text.rjust(w) if i else text.ljust(w) for i, (text, w) in enumerate(zip(line, widths, strict=True))
+    ]
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _opened(place: Run | str | Path) -> list[Run]:
+    if isinstance(place, Run):
+        return [place]
+    if not (Path(place) / "run.json").exists() and (found := run_folders.find(place)):
+        return found
+    return [Run.open(place)]
+
+
+def _default_tags(logged: list[str]) -> list[str]:
+    adapted = sorted(
+        (tag for tag in logged if tag.startswith("adapt/return_")),
+        key=lambda tag: int(tag.rpartition("_")[2]),
+    )
+    if len(adapted) > 1:
+        return [adapted[0], adapted[-1]]
+    for tag in (*adapted, "rollout/ep_rew_mean", "fewshot/accuracy", "eval/mean_reward", "train/loss"):
+        if tag in logged:
+            return [tag]
+    raise ValueError(f"the runs have logged none of the usual returns; choose tags from: {', '.join(logged)}")
+
+
+def _values(table: Mapping[str, list[float]], tag: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of a tag where it was logged."""
+    steps, values = np.array(table.get("step", [])), np.array(table.get(tag, []))
+    there = np.isfinite(values) if values.size else np.zeros(0, dtype=bool)
+    return (steps[there], values[there]) if values.size else (values, values)
+
+
+def _count(tables: Sequence[Mapping[str, list[float]]], tag: str) -> str:
+    """How many runs have a tag, in words; empty for none."""
+    num = sum(_values(table, tag)[0].size > 0 for table in tables)
+    return f"{num} seed{'s' if num > 1 else ''}" if num else ""
+
+
+def _summarised(label: str, tables: Sequence[Mapping[str, list[float]]], tag: str) -> Curve:
+    """Runs on a common grid; where some have ended, the others go on alone."""
+    found = [each for table in tables if (each := _values(table, tag))[0].size]
+    start, end = min(steps[0] for steps, _ in found), max(steps[-1] for steps, _ in found)
+    grid = np.linspace(start, end, POINTS) if end > start else np.array([start])
+    on_grid = np.stack([np.interp(grid, *each, left=np.nan, right=np.nan) for each in found])
+    middle, low, high = (np.full(len(grid), np.nan) for _ in range(3))
+    there = np.isfinite(on_grid)
+    for pattern in np.unique(there.T, axis=0):
+        if pattern.any():
+            columns = (there.T == pattern).all(axis=1)
+            part = on_grid[np.ix_(pattern, columns)]
+            middle[columns] = interquartile_mean(part, axis=0)
+            low[columns], high[columns] = bootstrap_band(part)
+    return Curve(label, grid, middle, low, high)
+
+
+def _common(curves: Sequence[Curve]) -> str:
+    tags = {curve.label.rpartition(": ")[2].partition(" (")[0] for curve in curves}
+    return tags.pop() if len(tags) == 1 else "return" if all("return" in tag for tag in tags) else "value"
+
+
+def _style(index: int) -> dict[str, Any]:
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "linestyle": DASHES[index // len(COLOURS) % len(DASHES)],
+        "linewidth": 1.8,
+        "markersize": 5,
+    }
+
+
+def _finish(figure: Any, axes: Any, out: str | Path, title: str, *, legend: str | None) -> Path:
+    """Title, grid, legend beside the data; written to disk."""
+    if title:
+        axes.set_title(title)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    if legend is not None:
+        axes.legend(title=legend, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        figure.savefig(out, dpi=150)
+    except ValueError as error:
+        raise ValueError(f"cannot write {out}: {error}") from None
+    return out
+
+
+def _figure(width: float) -> tuple[Any, Any]:
+    """A figure with one pair of axes, `width` inches wide; needs no display and leaves pyplot's state alone."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ValueError('drawing needs matplotlib: pip install "metarl-suite[plots]"') from None
+    figure = Figure(figsize=(width, 3.8), layout="constrained")
+    return figure, figure.subplots()
