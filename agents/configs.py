@@ -96,8 +96,6 @@ class OuterConfig:
     """Line-search steps, each 0.8 of the last (trpo)."""
     entropy: float = 0.0
     """Weight of the adapted policy's entropy in the objective."""
-    value_lr: float = 1e-3
-    """Adam's step size for the value network (baseline `network`)."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +117,11 @@ class MetaPolicyGradient:
             raise ValueError(
                 "inner.adapted='context' but policy.context_size=0: there is nothing to adapt; "
                 "set policy.context_size to 1 or more"
+            )
+        if self.sampling.baseline == "network" and self.outer.step != "ppo":
+            raise ValueError(
+                f"sampling.baseline='network' with outer.step='{self.outer.step}': the value network learns by Adam "
+                "beside the policy; use outer.step='ppo', or sampling.baseline='linear'"
             )
         _refuse_out_of_range(self)
 

@@ -1,0 +1,94 @@
+"""A trained meta-policy at work: it acts, and it adapts."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from metarl.agents.configs import MetaPolicyGradient
+from metarl.agents.meta_policy_gradient import MetaParameters
+from metarl.agents.policy_adaptation import PolicyAdaptation, policy_params, value_trajectories
+from metarl.agents.rollouts import Trajectories, rollout
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A policy with its inner loop. Adapting gives a new agent; the old one stays as it was."""
+
+    module: MetaParameters
+    """The network and the observation statistics."""
+    config: MetaPolicyGradient
+    """How it was trained, and so how it adapts."""
+    params: dict[str, Tensor] = field(default_factory=dict)
+    """Parameters it acts with: the meta-parameters, or what adaptation made of them."""
+    inner_steps: int = 0
+    """Inner steps taken so far."""
+
+    def __post_init__(self):
+        if not self.params:
+            start = {name: value.detach() for name, value in self.module.named_parameters()}
+            object.__setattr__(self, "params", start)
+
+    @torch.no_grad()
+    def predict(
+        self,
+        observation: np.ndarray,
+        state: Any = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, Any]:
+        """Act, with the signature that Stable-Baselines3's policies have.
+
+        Args:
+            observation: Shape (D,) or (B, D).
+            state: Ignored and handed back: this policy has no memory.
+            episode_start: Ignored, for the same reason.
+            deterministic: Act by the mean instead of sampling (from torch's global generator).
+
+        Returns:
+            Actions in [-1, 1], float32, shape (A,) or (B, A); and `state`.
+
+        Raises:
+            ValueError: The observation has another size than the policy was trained on.
+        """
+        observation = np.asarray(observation)
+        size = self.module.normalizer.mean.shape[0]
+        if observation.shape[-1:] != (size,):
+            raise ValueError(f"observation of shape {observation.shape}, expected ({size},) or (B, {size})")
+        device = self.module.normalizer.mean.device
+        obs = self.module.normalizer(torch.as_tensor(observation, device=device).reshape(-1, size))
+        mean, log_std = functional_call(self.module.policy, policy_params(self.params), (obs,))
+        action = mean if deterministic else mean + log_std.exp() * torch.randn_like(mean)
+        action = action.clamp(-1, 1).cpu().numpy()
+        return action.reshape(*observation.shape[:-1], -1), state
+
+    def adapt(self, trajectories: Trajectories) -> "Agent":
+        """A new agent, one inner step further on one task's trajectories.
+
+        Args:
+            trajectories: Of one task, sampled by this agent (`sample` gives them): leading axis T = 1.
+
+        Raises:
+            ValueError: The trajectories are of several tasks.
+        """
+        if len(trajectories.mask) != 1:
+            raise ValueError(f"trajectories of {len(trajectories.mask)} tasks, expected 1; take one with .task(i)")
+        valued = value_trajectories(trajectories, self.config.sampling, self.module.value)
+        adaptation = PolicyAdaptation(self.module.policy, self.config.inner)
+        params = {name: value.unsqueeze(0) for name, value in self.params.items()}
+        stepped = adaptation.step_tasks(params, valued, self.inner_steps)
+        adapted = {name: value.squeeze(0) for name, value in stepped.items()}
+        return replace(self, params=adapted, inner_steps=self.inner_steps + 1)
+
+    def sample(self, env: Any, task: dict, seed: int = 0, deterministic: bool = False) -> Trajectories:
+        """One episode of a task in each simulation of a world made by `metarl.agents.rollouts.make_world`.
+
+        Returns:
+            Trajectories with T = 1 and B = `env.num_envs`.
+        """
+        params = {name: value.unsqueeze(0) for name, value in policy_params(self.params).items()}
+        rng = np.random.default_rng(seed)
+        return rollout(env, self.module.policy, params, self.module.normalizer, [task], [rng], deterministic)

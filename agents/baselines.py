@@ -1,0 +1,75 @@
+"""Baselines: what a state was worth on average, subtracted from what followed it.
+
+Legend: T tasks, B trajectories, H time steps, D observation size, F features.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from metarl.nn import MLP
+
+
+def time_features(horizon: int, like: Tensor) -> Tensor:
+    """Powers 1, 2, 3 of time in hundreds of steps, and a constant: shape (H, 4)."""
+    t = torch.arange(horizon, device=like.device, dtype=like.dtype) / 100.0
+    return torch.stack([t, t**2, t**3, torch.ones_like(t)], dim=-1)
+
+
+def fit_linear_values(obs_TBHD: Tensor, returns_TBH: Tensor, mask_TBH: Tensor, ridge: float = 1e-5) -> Tensor:
+    """Linear-feature baseline, fitted to each task's own returns (Duan et al. 2016, arXiv 1604.06778, section A.2).
+
+    Features are the observation clipped to [-10, 10], its square, time and a constant. The ridge grows tenfold, up to
+    five times, until the weights are finite.
+
+    Args:
+        obs_TBHD: Observations, shape (T, B, H, D).
+        returns_TBH: Discounted returns from each step on.
+        mask_TBH: 1 for steps that belong to an episode.
+        ridge: Added to the diagonal of the normal equations.
+
+    Returns:
+        Values, shape (T, B, H).
+    """
+    T, B, H, _ = obs_TBHD.shape
+    obs = obs_TBHD.double().clamp(-10, 10)
+    time = time_features(H, obs).expand(T, B, H, 4)
+    features_TNF = torch.cat([obs, obs.square(), time], dim=-1).reshape(T, B * H, -1)
+    masked_TNF = features_TNF * mask_TBH.reshape(T, B * H, 1)
+    normal_TFF = masked_TNF.mT @ masked_TNF
+    right_TF1 = masked_TNF.mT @ returns_TBH.double().reshape(T, B * H, 1)
+    eye = torch.eye(normal_TFF.shape[-1], dtype=obs.dtype, device=obs.device)
+    for _ in range(6):
+        weights_TF1, failed = torch.linalg.solve_ex(normal_TFF + ridge * eye, right_TF1)
+        if not failed.any() and weights_TF1.isfinite().all():
+            break
+        ridge *= 10
+    return (features_TNF @ weights_TF1).reshape(T, B, H).to(obs_TBHD.dtype)
+
+
+class ValueNetwork(nn.Module):
+    """State values from a network shared by all tasks, in units of the effective horizon.
+
+    Time is among its inputs, because the value of a state in a finite episode depends on how much is left.
+
+    Args:
+        observation_size: D.
+        hidden: Units of each hidden layer.
+        horizon: Steps of an episode.
+        discount: Per step.
+    """
+
+    def __init__(self, observation_size: int, hidden: tuple[int, ...], horizon: int, discount: float):
+        super().__init__()
+        self.network = MLP((observation_size + 4, *hidden, 1), activation="tanh")
+        self.unit = min(horizon, 1 / (1 - discount)) if discount < 1 else horizon
+
+    def forward(self, obs_BHD: Tensor) -> Tensor:
+        """Values of whitened observations, shape (..., H, D) to (..., H)."""
+        time = time_features(obs_BHD.shape[-2], obs_BHD)
+        inputs = torch.cat([obs_BHD, time.expand(*obs_BHD.shape[:-1], 4)], dim=-1)
+        return self.network(inputs).squeeze(-1) * self.unit
+
+    def loss(self, obs_BHD: Tensor, returns_BH: Tensor, mask_BH: Tensor) -> Tensor:
+        """Mean squared error against discounted returns, in squared effective horizons."""
+        error = (self(obs_BHD) - returns_BH) / self.unit
+        return (error.square() * mask_BH).sum() / mask_BH.sum().clamp(min=1)

@@ -1,0 +1,135 @@
+"""What a trajectory says about a policy: returns, advantages, and surrogates whose gradient is the policy gradient.
+
+Pure functions. Time is the last axis; what stands before it (trajectories, tasks) is carried along.
+
+Legend: H time steps; `mask` is 1 while the episode runs and 0 after it has ended.
+"""
+
+import torch
+from torch import Tensor
+
+from metarl.agents.configs import Estimator
+
+
+def returns_to_go(rewards_H: Tensor, mask_H: Tensor, discount: float) -> Tensor:
+    """Discounted sum of the rewards from each step to the episode's end.
+
+    Args:
+        rewards_H: Rewards, shape (..., H).
+        mask_H: 1 for steps that belong to the episode, shape (..., H).
+        discount: Per step, in (0, 1].
+
+    Returns:
+        Shape (..., H).
+    """
+    return _discounted_sum(rewards_H * mask_H, discount)
+
+
+def generalized_advantages(
+    rewards_H: Tensor, values_H: Tensor, mask_H: Tensor, discount: float, gae_lambda: float
+) -> Tensor:
+    """Generalised advantage estimation (Schulman et al. 2016, arXiv 1506.02438, eq. 16), finite horizon.
+
+    The value after the last step is zero: an episode's horizon is part of the task.
+
+    Args:
+        rewards_H: Rewards, shape (..., H).
+        values_H: State values, shape (..., H).
+        mask_H: 1 for steps that belong to the episode, shape (..., H).
+        discount: Per step, in (0, 1].
+        gae_lambda: In [0, 1]; 1 gives returns less values, 0 one-step temporal differences.
+
+    Returns:
+        Advantages, shape (..., H), zero after the episode's end.
+    """
+    values_H = values_H * mask_H
+    following_H = torch.cat([values_H[..., 1:], torch.zeros_like(values_H[..., :1])], dim=-1)
+    deltas_H = (rewards_H + discount * following_H - values_H) * mask_H
+    return _discounted_sum(deltas_H, discount * gae_lambda) * mask_H
+
+
+def _discounted_sum(x_H: Tensor, factor: float) -> Tensor:
+    total = torch.zeros_like(x_H[..., 0])
+    sums = []
+    for x in reversed(x_H.unbind(-1)):
+        total = x + factor * total
+        sums.append(total)
+    return torch.stack(sums[::-1], dim=-1)
+
+
+def standardize(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Shift and scale each task's unmasked entries to mean 0 and standard deviation 1.
+
+    Args:
+        x: Shape (..., B, H).
+        mask: 1 for entries that count, same shape.
+
+    Returns:
+        The result, zero where masked, and the standard deviation that was divided by, shape (...).
+    """
+    dims = (-2, -1)
+    count = mask.sum(dims, keepdim=True).clamp(min=1)
+    mean = (x * mask).sum(dims, keepdim=True) / count
+    std = (((x - mean).square() * mask).sum(dims, keepdim=True) / count).sqrt() + 1e-8
+    return (x - mean) / std * mask, std.squeeze(-1).squeeze(-1)
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the unmasked entries of one task, shapes (B, H), as a scalar."""
+    return (x * mask).sum() / mask.sum().clamp(min=1)
+
+
+def surrogate(
+    log_probs_BH: Tensor, sampled_log_probs_BH: Tensor, advantages_BH: Tensor, mask_BH: Tensor, kind: Estimator
+) -> Tensor:
+    """A scalar of one task's trajectories whose gradient estimates the gradient of their expected return.
+
+    With f(w) = exp(w - w_sampled), which is 1 where the policy is the one that sampled:
+
+    - `dice`: mean of (f(w_t) - f(w_{t-1})) * A_t with w_t the log-probability of actions 0..t. All its derivatives are
+      right (Foerster et al. 2018; advantage form: Farquhar et al. 2019, arXiv 1909.10549, eq. 13).
+    - `lvc`: mean of f(log-probability of action t) * A_t (Rothfuss et al. 2019, eq. 8). Right first derivative; the
+      second drops the products of different steps' scores, which lowers its variance.
+    - `log_prob`: mean of log-probability * A_t. Right first derivative only.
+
+    Args:
+        log_probs_BH: Log-probabilities of the actions under the policy to differentiate, shape (B, H).
+        sampled_log_probs_BH: The same under the policy that sampled; a constant.
+        advantages_BH: Advantages; a constant.
+        mask_BH: 1 for steps that belong to an episode.
+        kind: Which surrogate.
+
+    Returns:
+        Scalar, to be maximised; the mean over the trajectories' steps.
+    """
+    if kind == "log_prob":
+        return masked_mean(log_probs_BH * advantages_BH, mask_BH)
+    w_BH = (log_probs_BH - sampled_log_probs_BH) * mask_BH
+    if kind == "lvc":
+        return masked_mean(w_BH.exp() * advantages_BH, mask_BH)
+    up_to_BH = w_BH.cumsum(-1)
+    before_BH = up_to_BH - w_BH
+    return masked_mean((up_to_BH.exp() - before_BH.exp()) * advantages_BH, mask_BH)
+
+
+def clipped_surrogate(
+    log_probs_BH: Tensor, sampled_log_probs_BH: Tensor, advantages_BH: Tensor, mask_BH: Tensor, clip: float
+) -> Tensor:
+    """PPO's clipped surrogate (Schulman et al. 2017, eq. 7) of one task, a scalar to be maximised."""
+    ratio_BH = (log_probs_BH - sampled_log_probs_BH).exp()
+    clipped_BH = ratio_BH.clamp(1 - clip, 1 + clip)
+    return masked_mean(torch.minimum(ratio_BH * advantages_BH, clipped_BH * advantages_BH), mask_BH)
+
+
+def score_term(log_probs_BH: Tensor, mask_BH: Tensor, weight: Tensor) -> Tensor:
+    """The sampling's share of the meta-gradient (Al-Shedivat et al. 2018, eq. 4, second sum).
+
+    Args:
+        log_probs_BH: Log-probabilities, under the parameters that sampled, of all actions before adaptation.
+        mask_BH: 1 for steps that belong to an episode.
+        weight: What the task returned after adaptation, less a baseline; a constant scalar.
+
+    Returns:
+        Scalar to be maximised: the weight times the summed log-probability of every trajectory.
+    """
+    return weight * (log_probs_BH * mask_BH).sum()

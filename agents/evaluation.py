@@ -1,0 +1,70 @@
+"""How well a trained agent adapts: return after 0, 1, ... k inner steps on tasks of a split."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from metarl.statistics import interquartile_mean, stratified_bootstrap
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of repeated adaptations, each from the same meta-parameters.
+
+    A score is the undiscounted return, averaged over the trajectories of one task at one inner step.
+    """
+
+    scores: np.ndarray
+    """Shape (repeats, tasks, inner steps + 1)."""
+    tasks: list[dict]
+    """What was adapted to."""
+    protocol: dict[str, Any]
+    """World, split and its hash, trajectories per inner step, seed, environment steps trained."""
+
+    def summary(self) -> list[dict[str, Any]]:
+        """One row per task and inner step, and rows over all tasks.
+
+        Returns:
+            Dicts with `task` (its text, or "all"), `step`, `iqm` (interquartile mean), `low` and `high` (95 %
+            stratified bootstrap interval over the repeats).
+        """
+        groups = [(_text(task), self.scores[:, i : i + 1]) for i, task in enumerate(self.tasks)]
+        if len(groups) > 8:
+            groups = []
+        groups.append(("all", self.scores))
+        rows = []
+        for name, scores in groups:
+            for step in range(scores.shape[-1]):
+                low, high = stratified_bootstrap(scores[..., step], interquartile_mean)
+                iqm = float(interquartile_mean(scores[..., step]))
+                rows.append({"task": name, "step": step, "iqm": iqm, "low": float(low), "high": float(high)})
+        return rows
+
+    def table(self) -> str:
+        """The summary as a Markdown table: a row per task, a column per inner step."""
+        steps = range(self.scores.shape[-1])
+        heads = ["before" if step == 0 else f"after {step}" for step in steps]
+        lines = ["| task | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+        by_task: dict[str, list[str]] = {}
+        for row in self.summary():
+            by_task.setdefault(row["task"], []).append(f"{row['iqm']:.1f} [{row['low']:.1f}, {row['high']:.1f}]")
+        return "\n".join([*lines, *(f"| {task} | " + " | ".join(cells) + " |" for task, cells in by_task.items())])
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, ready for `json.dump`."""
+        return {
+            "protocol": self.protocol,
+            "tasks": self.tasks,
+            "summary": self.summary(),
+            "scores": self.scores.tolist(),
+        }
+
+
+def _text(task: dict) -> str:
+    parts = []
+    for name, value in task.items():
+        numbers = np.atleast_1d(np.asarray(value, dtype=float)).ravel()
+        shown = " ".join(f"{number:.3g}" for number in numbers[:4]) + (" ..." if numbers.size > 4 else "")
+        parts.append(f"{name} {shown}")
+    return ", ".join(parts)

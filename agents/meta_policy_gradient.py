@@ -1,0 +1,268 @@
+"""Training of every gradient-based meta-policy: collect before and after adaptation, then the outer objective.
+
+Legend: T tasks of this rank, B trajectories per task, H time steps.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metarl import distributed
+from metarl.agents.baselines import ValueNetwork
+from metarl.agents.configs import MetaPolicyGradient
+from metarl.agents.estimators import clipped_surrogate, masked_mean, score_term, surrogate
+from metarl.agents.policies import GaussianPolicy, ObservationNormalizer, entropy, kl_divergence, log_probability
+from metarl.agents.policy_adaptation import (
+    PolicyAdaptation,
+    Valued,
+    for_each_task,
+    policy_params,
+    value_trajectories,
+)
+from metarl.agents.rollouts import Trajectories, draw_tasks, make_world, rollout
+from metarl.training import Batch
+
+
+class MetaParameters(nn.Module):
+    """Everything that is meta-learned, and the running statistics that belong to it.
+
+    Args:
+        observation_size: D.
+        action_size: A.
+        horizon: Steps of an episode.
+        config: The agent's configuration.
+    """
+
+    def __init__(self, observation_size: int, action_size: int, horizon: int, config: MetaPolicyGradient):
+        super().__init__()
+        self.policy = GaussianPolicy(observation_size, action_size, config.policy)
+        self.normalizer = ObservationNormalizer(observation_size, enabled=config.policy.normalize_observations)
+        self.value = None
+        if config.sampling.baseline == "network":
+            hidden = config.policy.hidden
+            self.value = ValueNetwork(observation_size, hidden, horizon, config.sampling.discount)
+        adaptation = PolicyAdaptation(self.policy, config.inner)
+        start = {name: value.detach() for name, value in self.named_parameters()}
+        for name, value in adaptation.rule.init(start, config.inner.steps, adaptation.adapted).items():
+            _register(self, name, value)
+
+
+def _register(module: nn.Module, name: str, value: Tensor) -> None:
+    """Make a tensor a parameter under a dotted name, with a module for each part before the last."""
+    *path, last = name.split(".")
+    for part in path:
+        if part not in module._modules:
+            module.add_module(part, nn.Module())
+        module = module._modules[part]
+    module.register_parameter(last, nn.Parameter(value.detach().clone()))
+
+
+class MetaPolicyGradientTraining:
+    """What the trainer asks of a gradient-based meta-policy.
+
+    Args:
+        world: Id of a world with tasks.
+        config: The agent's configuration.
+        device: Where the policy lives.
+        world_options: Keyword arguments of the world.
+        evaluation_steps: Inner steps of an evaluation.
+        evaluation_tasks: Test tasks of an evaluation, where there are more.
+    """
+
+    def __init__(
+        self,
+        world: str,
+        config: MetaPolicyGradient,
+        device: torch.device | str = "cpu",
+        world_options: dict[str, Any] | None = None,
+        evaluation_steps: int = 3,
+        evaluation_tasks: int = 10,
+    ):
+        self.config = config
+        self.device = torch.device(device)
+        self.evaluation_steps, self.evaluation_tasks = evaluation_steps, evaluation_tasks
+        self.share = distributed.share(config.sampling.tasks)
+        num_envs = len(self.share) * config.sampling.trajectories
+        self._world = (world, config.sampling.horizon, world_options or {})
+        self.env = self._make_env(num_envs)
+        observation_size = int(np.prod(self.env.single_observation_space.shape))
+        action_size = int(np.prod(self.env.single_action_space.shape))
+        self.module = MetaParameters(observation_size, action_size, self.env.horizon, config).to(self.device)
+        self.adaptation = PolicyAdaptation(self.module.policy, config.inner)
+
+    def _make_env(self, num_envs: int) -> VectorEnv:
+        world, horizon, options = self._world
+        return make_world(world, num_envs, horizon, **options)
+
+    def collect(self, rng: np.random.Generator) -> Batch:
+        """Sample tasks, act, adapt, act again, ...: `inner.steps + 1` batches of trajectories.
+
+        Args:
+            rng: The same on every rank; each task gets a child of its own.
+
+        Returns:
+            A batch whose data are the valued trajectories before and after each inner step.
+        """
+        config = self.config
+        tasks = draw_tasks(self.env, config.sampling.tasks, "train", rng)
+        rngs = rng.spawn(len(tasks))
+        mine = [tasks[i] for i in self.share]
+        raw, stages, adapted = self._adapt_and_act(
+            self.env, mine, [rngs[i] for i in self.share], config.inner.steps
+        )
+        data: dict[str, Any] = {"support": stages[:-1], "query": stages[-1]}
+        if config.outer.step == "reptile":
+            data["adapted"] = adapted
+        if config.outer.score_terms:
+            data["score_weight"] = self._score_weights(stages[-1])
+        steps = distributed.sum_(torch.stack([each.mask.sum() for each in raw]).sum().double())
+        metrics = self._collection_metrics(raw, stages)
+        self._update_normalizer(raw)
+        return Batch(data=data, steps=int(steps), metrics=metrics)
+
+    def _adapt_and_act(
+        self, env: VectorEnv, tasks: list[dict], rngs: list[np.random.Generator], inner_steps: int
+    ) -> tuple[list[Trajectories], list[Valued], dict[str, Tensor]]:
+        """Trajectories before and after each inner step, what they were worth, and the adapted parameters."""
+        params = for_each_task(dict(self.module.named_parameters()), len(tasks))
+        raw, stages = [], []
+        for step in range(inner_steps + 1):
+            if step > 0:
+                params = self.adaptation.step_tasks(params, stages[-1], step - 1)
+            policy = policy_params(params)
+            raw.append(rollout(env, self.module.policy, policy, self.module.normalizer, tasks, rngs))
+            stages.append(value_trajectories(raw[-1], self.config.sampling, self.module.value))
+        return raw, stages, params
+
+    def _score_weights(self, query: Valued) -> Tensor:
+        """Return after adaptation less the other tasks' mean, in the outer surrogate's unit: shape (T,)."""
+        returns_T = query["returns"][:, :, 0].mean(-1)
+        total = distributed.sum_(returns_T.sum())
+        others = max(self.config.sampling.tasks - 1, 1)
+        baseline_T = (total - returns_T) / others if self.config.sampling.tasks > 1 else torch.zeros_like(returns_T)
+        length_T = query["mask"].sum((-2, -1)) / query["mask"].shape[1]
+        return (returns_T - baseline_T) / (query["advantage_scale"] * length_T)
+
+    def _collection_metrics(self, raw: list[Trajectories], stages: list[Valued]) -> dict[str, float]:
+        metrics = {f"adapt/return_{i}": float(distributed.mean_(each.returns().mean())) for i, each in enumerate(raw)}
+        last = len(raw) - 1
+        metrics["adapt/gain"] = metrics[f"adapt/return_{last}"] - metrics["adapt/return_0"]
+        metrics["rollout/ep_rew_mean"] = metrics[f"adapt/return_{last}"]
+        length = raw[-1].mask.sum(-1).mean()
+        metrics["rollout/ep_len_mean"] = float(distributed.mean_(length))
+        metrics["train/std"] = float(distributed.mean_(stages[0]["log_std"].exp().mean()))
+        return metrics
+
+    def _update_normalizer(self, raw: list[Trajectories]) -> None:
+        size = raw[0].raw_obs.shape[-1]
+        sums = torch.zeros(1 + 2 * size, dtype=torch.float64, device=self.device)
+        for each in raw:
+            mask = each.mask.double().unsqueeze(-1)
+            obs = each.raw_obs.double() * mask
+            sums += torch.cat([mask.sum().reshape(1), obs.sum((0, 1, 2)), obs.square().sum((0, 1, 2))])
+        distributed.sum_(sums)
+        self.module.normalizer.update(sums[0], sums[1 : 1 + size], sums[1 + size :])
+
+    def loss(self, data: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """The outer objective on a collected batch, to be minimised.
+
+        Args:
+            data: As `collect` returned it.
+
+        Returns:
+            A scalar, and metrics: `kl` (attached to the graph, for the trust region) and figures to log.
+        """
+        params = dict(self.module.named_parameters())
+        if self.config.outer.step == "reptile":
+            return self._distance(params, data["adapted"])
+        terms = torch.vmap(lambda one: self._task_terms(params, one))(data)
+        means = {name: value.mean() for name, value in terms.items()}
+        loss = means.pop("loss")
+        metrics: dict[str, Any] = {"kl": means.pop("kl")}
+        metrics |= {f"inner/{name}" if name.startswith("kl") else f"train/{name}": v for name, v in means.items()}
+        for name, value in params.items():
+            if name.startswith("rule."):
+                metrics["inner/step_size"] = metrics.get("inner/step_size", 0.0) + value.detach().mean()
+        return loss, metrics
+
+    def _task_terms(self, params: dict[str, Tensor], data: dict[str, Any]) -> dict[str, Tensor]:
+        """All terms of one task's objective, as scalars by name."""
+        outer, query = self.config.outer, data["query"]
+        adapted, penalty, score = params, 0.0, 0.0
+        terms: dict[str, Tensor] = {}
+        for step, support in enumerate(data["support"]):
+            mean, log_std = self.adaptation.distribution(adapted, support["obs"])
+            kl = kl_divergence(support["mean"], support["log_std"], mean, log_std)
+            terms[f"kl_{step}"] = masked_mean(kl, support["mask"])
+            penalty = penalty + terms[f"kl_{step}"]
+            if outer.score_terms:
+                log_probs = log_probability(support["actions"], mean, log_std)
+                score = score + score_term(log_probs, support["mask"], data["score_weight"])
+            adapted = self.adaptation.step(adapted, support, step)
+        mean, log_std = self.adaptation.distribution(adapted, query["obs"])
+        log_probs = log_probability(query["actions"], mean, log_std)
+        sampled, advantages, mask = query["log_probs"], query["advantages"], query["mask"]
+        if outer.step == "ppo":
+            gain = clipped_surrogate(log_probs, sampled, advantages, mask, outer.clip)
+            penalty = outer.inner_kl * penalty
+        else:
+            gain = surrogate(log_probs, sampled, advantages, mask, "lvc")
+            penalty = 0.0
+        terms["entropy"] = masked_mean(entropy(log_std), mask)
+        terms["kl"] = masked_mean(kl_divergence(query["mean"], query["log_std"], mean, log_std), mask)
+        terms["policy_loss"] = -gain
+        terms["loss"] = penalty - gain - score - outer.entropy * terms["entropy"]
+        if self.module.value is not None:
+            terms["value_loss"] = self._value_loss(params, data)
+            terms["loss"] = terms["loss"] + terms["value_loss"]
+        return terms
+
+    def _value_loss(self, params: dict[str, Tensor], data: dict[str, Any]) -> Tensor:
+        stages = [*data["support"], data["query"]]
+        losses = [self.module.value.loss(each["obs"], each["returns"], each["mask"]) for each in stages]
+        return torch.stack(losses).mean()
+
+    def _distance(self, params: dict[str, Tensor], adapted: dict[str, Tensor]) -> tuple[Tensor, dict[str, Any]]:
+        """Half the squared distance to each task's adapted parameters: its gradient is Reptile's direction."""
+        loss = sum(0.5 * F.mse_loss(params[n].expand_as(p), p, reduction="sum") for n, p in adapted.items())
+        loss = loss / len(self.share)
+        return loss, {"train/distance": (2 * loss.detach()).sqrt()}
+
+    def evaluate(self, rng: np.random.Generator) -> dict[str, float]:
+        """Return after 0..k inner steps on test tasks.
+
+        Args:
+            rng: Tasks and trajectories follow from it.
+
+        Returns:
+            `eval/return_0` .. `eval/return_k` and `eval/gain`.
+        """
+        tasks = draw_tasks(self.env, self.evaluation_tasks, "test", rng)
+        returns = self.returns_after_adapting(tasks, rng, self.evaluation_steps).mean(0)
+        metrics = {f"eval/return_{i}": float(each) for i, each in enumerate(returns)}
+        return metrics | {"eval/gain": float(returns[-1] - returns[0])}
+
+    def returns_after_adapting(
+        self, tasks: list[dict], rng: np.random.Generator, inner_steps: int, trajectories: int | None = None
+    ) -> np.ndarray:
+        """Adapt to each task by itself, on fresh trajectories at every inner step.
+
+        Args:
+            tasks: Any tasks of the world.
+            rng: Trajectories follow from it.
+            inner_steps: How many.
+            trajectories: Per task and inner step; unset, as in training.
+
+        Returns:
+            Mean undiscounted return before adaptation and after each inner step, shape (tasks, inner_steps + 1).
+        """
+        env = self._make_env(len(tasks) * (trajectories or self.config.sampling.trajectories))
+        try:
+            raw = self._adapt_and_act(env, tasks, rng.spawn(len(tasks)), inner_steps)[0]
+        finally:
+            env.close()
+        return torch.stack([each.returns().mean(-1) for each in raw], dim=-1).cpu().numpy()

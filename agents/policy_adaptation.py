@@ -1,0 +1,136 @@
+"""From trajectories to an adapted policy: the inner loop of every gradient-based agent, in training and at execution.
+
+Legend: T tasks, B trajectories, H time steps, D observation size, A action size.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from metarl.adaptation import adapt_step
+from metarl.agents.baselines import ValueNetwork, fit_linear_values
+from metarl.agents.configs import InnerConfig, SamplingConfig
+from metarl.agents.estimators import generalized_advantages, returns_to_go, standardize, surrogate
+from metarl.agents.policies import GaussianPolicy, log_probability
+from metarl.agents.rollouts import Trajectories
+from metarl.update_rules import SGD, LearnedSGD
+
+Valued = dict[str, Tensor]
+"""Trajectories with what they were worth: `obs`, `actions`, `mask`, `mean`, `log_std`, `log_probs` (as sampled),
+`advantages` (standardised per task), `returns` (discounted, from each step on), with leading axes (T, B, H) or (B, H);
+and `advantage_scale`, what the advantages were divided by, shape (T,) or ()."""
+
+
+def value_trajectories(
+    trajectories: Trajectories, sampling: SamplingConfig, value_network: ValueNetwork | None = None
+) -> Valued:
+    """Advantages and returns of sampled trajectories.
+
+    Args:
+        trajectories: Of T tasks.
+        sampling: Discount, lambda, baseline and reward scale.
+        value_network: Required for the baseline `network`.
+
+    Returns:
+        Tensors by name, as `Valued` lists them, without gradient.
+    """
+    mask = trajectories.mask
+    rewards = trajectories.rewards * sampling.reward_scale
+    returns = returns_to_go(rewards, mask, sampling.discount)
+    if sampling.baseline == "linear":
+        values = fit_linear_values(trajectories.raw_obs, returns, mask)
+    elif sampling.baseline == "network":
+        with torch.no_grad():
+            values = value_network(trajectories.obs)
+    else:
+        values = torch.zeros_like(rewards)
+    advantages = generalized_advantages(rewards, values, mask, sampling.discount, sampling.gae_lambda)
+    advantages, scale = standardize(advantages, mask)
+    return {
+        "obs": trajectories.obs,
+        "actions": trajectories.actions,
+        "mask": mask,
+        "mean": trajectories.mean,
+        "log_std": trajectories.log_std,
+        "log_probs": trajectories.log_probs,
+        "advantages": advantages,
+        "advantage_scale": scale,
+        "returns": returns,
+    }
+
+
+@dataclass(frozen=True)
+class PolicyAdaptation:
+    """The inner loop of a policy: which surrogate it descends, by which rule, and what it may change."""
+
+    policy: GaussianPolicy
+    """The network; its parameters are passed in by name, with the prefix `policy.`."""
+    config: InnerConfig
+    """Step size, estimator, adapted set."""
+
+    @property
+    def rule(self) -> SGD | LearnedSGD:
+        """The update rule that the configuration names."""
+        config = self.config
+        if config.step_sizes == "fixed":
+            return SGD(lr=config.lr, clip=config.clip, clip_by=config.clip_by)
+        return LearnedSGD(lr=config.lr, per=config.step_sizes, clip=config.clip, clip_by=config.clip_by)
+
+    @property
+    def adapted(self) -> tuple[str, ...]:
+        """Name patterns of the parameters that adapt."""
+        return ("policy.context",) if self.config.adapted == "context" else ("policy.*",)
+
+    def distribution(self, params: dict[str, Tensor], obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation of one task's policy at observations (B, H, D): each (B, H, A)."""
+        return functional_call(self.policy, policy_params(params), (obs,))
+
+    def log_probs(self, params: dict[str, Tensor], valued: Valued) -> Tensor:
+        """Log-probabilities of one task's sampled actions under `params`, shape (B, H)."""
+        return log_probability(valued["actions"], *self.distribution(params, valued["obs"]))
+
+    def loss(self, params: dict[str, Tensor], valued: Valued) -> Tensor:
+        """The inner loss on one task's support trajectories: the negative surrogate."""
+        log_probs = self.log_probs(params, valued)
+        return -surrogate(
+            log_probs, valued["log_probs"], valued["advantages"], valued["mask"], self.config.estimator
+        )
+
+    def step(self, params: dict[str, Tensor], valued: Valued, step: int) -> dict[str, Tensor]:
+        """One inner step on one task, with its graph unless `first_order`."""
+        return adapt_step(
+            params,
+            self.loss,
+            valued,
+            rule=self.rule,
+            step=step,
+            adapted=self.adapted,
+            first_order=self.config.first_order,
+        )[0]
+
+    def step_tasks(self, params: dict[str, Tensor], valued: Valued, step: int) -> dict[str, Tensor]:
+        """One inner step on T tasks, without a graph.
+
+        Args:
+            params: Every tensor with a leading axis T.
+            valued: Every tensor with a leading axis T.
+            step: Which inner step, from 0.
+
+        Returns:
+            As `params`.
+        """
+        frozen = {name: value.detach() for name, value in params.items()}
+        stepped = torch.vmap(lambda one, data: self.step(one, data, step))(frozen, valued)
+        return {name: value.detach() for name, value in stepped.items()}
+
+
+def policy_params(params: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The policy's own parameters, by the names that its module has for them."""
+    return {name.removeprefix("policy."): value for name, value in params.items() if name.startswith("policy.")}
+
+
+def for_each_task(params: dict[str, Tensor], num_tasks: int) -> dict[str, Tensor]:
+    """The same parameters for every task: each tensor gets a leading axis of that length (no copy)."""
+    return {name: value.detach().expand(num_tasks, *value.shape) for name, value in params.items()}

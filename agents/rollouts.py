@@ -1,0 +1,169 @@
+"""Trajectories: what a policy does in a world, many tasks and many trajectories at once.
+
+Legend: T tasks, B trajectories per task, H time steps, D observation size, A action size.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from torch import Tensor
+from torch.func import functional_call
+
+from metarl.agents.policies import GaussianPolicy, ObservationNormalizer, log_probability
+
+
+@dataclass
+class Trajectories:
+    """What was sampled with one set of policies, one per task.
+
+    After an episode has ended, `mask` is 0 and the other entries mean nothing.
+    """
+
+    raw_obs: Tensor
+    """Observations as the world gave them, shape (T, B, H, D), float64."""
+    obs: Tensor
+    """Observations as the policy saw them (whitened), shape (T, B, H, D)."""
+    actions: Tensor
+    """Actions as sampled, before the world clips them, shape (T, B, H, A)."""
+    rewards: Tensor
+    """Shape (T, B, H)."""
+    mask: Tensor
+    """1 for steps that belong to the episode, shape (T, B, H)."""
+    mean: Tensor
+    """Mean of the distribution that sampled, shape (T, B, H, A)."""
+    log_std: Tensor
+    """Its log standard deviation, shape (T, B, H, A)."""
+
+    @property
+    def log_probs(self) -> Tensor:
+        """Log-probability of the actions under the policy that sampled, shape (T, B, H)."""
+        return log_probability(self.actions, self.mean, self.log_std)
+
+    def returns(self) -> Tensor:
+        """Undiscounted return of every episode, shape (T, B)."""
+        return (self.rewards * self.mask).sum(-1)
+
+    def task(self, index: int) -> "Trajectories":
+        """The trajectories of one task, with the task axis kept (length 1)."""
+        return Trajectories(*(getattr(self, each.name)[index : index + 1] for each in fields(self)))
+
+
+def make_world(
+    world: str, num_envs: int, horizon: int | None = None, *, autoreset: bool = False, **options: Any
+) -> VectorEnv:
+    """Many simulations of a world.
+
+    Args:
+        world: Gymnasium id of a world with tasks.
+        num_envs: Simulations.
+        horizon: Steps of an episode; unset, the world's own.
+        autoreset: Start the next episode in the step that ends one; else simulations stand still once theirs has ended.
+        **options: Keyword arguments of the world.
+
+    Raises:
+        ValueError: The world has no tasks to adapt to.
+    """
+    if horizon is not None:
+        options["horizon"] = horizon
+    env = gymnasium.make_vec(
+        world,
+        num_envs=num_envs,
+        vectorization_mode="vector_entry_point",
+        autoreset_mode=AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED,
+        **options,
+    )
+    for name in ("sample_tasks", "horizon"):
+        if not hasattr(env.unwrapped, name):
+            raise ValueError(
+                f"world '{world}' has no `{name}`: an agent needs a vector world with `sample_tasks(num, split, rng)`, "
+                "`reset(options={'tasks': [...]})` and `horizon`"
+            )
+    return env.unwrapped
+
+
+def draw_tasks(env: VectorEnv, num: int, split: str, rng: np.random.Generator) -> list[dict]:
+    """Tasks of a split, balanced where the world has few: no task is drawn twice more often than another.
+
+    Args:
+        env: A world with tasks.
+        num: How many.
+        split: `train` or `test`.
+        rng: Draws and shuffles.
+    """
+    every = finite_tasks(env, split)
+    if every is None or len(every) > num:
+        return env.sample_tasks(num, split=split, rng=rng)
+    drawn = [task for _ in range(-(-num // len(every))) for task in rng.permutation(np.array(every, dtype=object))]
+    return drawn[:num]
+
+
+def finite_tasks(env: VectorEnv, split: str) -> list[dict] | None:
+    """All tasks of a split, or None where they are infinitely many (or the world does not tell)."""
+    distribution = getattr(env, "tasks", None)
+    if distribution is None or not hasattr(distribution, "enumerate"):
+        return None
+    try:
+        return distribution.enumerate(split)
+    except ValueError:
+        return None
+
+
+@torch.no_grad()
+def rollout(
+    env: VectorEnv,
+    policy: GaussianPolicy,
+    params: dict[str, Tensor],
+    normalizer: ObservationNormalizer,
+    tasks: Sequence[dict],
+    rngs: Sequence[np.random.Generator],
+    deterministic: bool = False,
+) -> Trajectories:
+    """One episode per simulation, the simulations divided evenly among the tasks.
+
+    Args:
+        env: `num_envs = T * B` simulations, as `make_world` gives them.
+        policy: Whose `forward` maps observations to a Gaussian.
+        params: The policy's parameters, stacked over tasks: every tensor has a leading axis T.
+        normalizer: Whitens observations.
+        tasks: T tasks.
+        rngs: T generators; all that is random about a task comes from its own.
+        deterministic: Act by the mean.
+
+    Returns:
+        Trajectories on the policy's device.
+    """
+    T, H = len(tasks), env.horizon
+    B = env.num_envs // T
+    A = env.single_action_space.shape[0]
+    device = next(iter(params.values())).device
+    seeds = [int(seed) for rng in rngs for seed in rng.integers(2**31, size=B)]
+    noise_HTBA = np.stack([rng.standard_normal((H, B, A), dtype=np.float32) for rng in rngs], axis=1)
+    noise_HTBA = torch.from_numpy(noise_HTBA * (not deterministic)).to(device)
+    obs, _ = env.reset(seed=seeds, options={"tasks": [task for task in tasks for _ in range(B)]})
+    alive = np.ones(env.num_envs, dtype=bool)
+    steps: dict[str, list] = {name: [] for name in ("raw_obs", "obs", "actions", "rewards", "mask", "mean", "log_std")}
+    for noise_TBA in noise_HTBA:
+        raw_TBD = torch.from_numpy(obs.reshape(T, B, -1).copy()).to(device)
+        seen_TBD = normalizer(raw_TBD)
+        mean_TBA, log_std_TBA = functional_call(policy, params, (seen_TBD,))
+        action_TBA = mean_TBA + log_std_TBA.exp() * noise_TBA
+        obs, reward, terminated, truncated, _ = env.step(action_TBA.reshape(T * B, A).cpu().numpy())
+        for name, value in (
+            ("raw_obs", raw_TBD),
+            ("obs", seen_TBD),
+            ("actions", action_TBA),
+            ("rewards", torch.from_numpy(np.asarray(reward, dtype=np.float32)).reshape(T, B)),
+            ("mask", torch.from_numpy(alive.astype(np.float32)).reshape(T, B)),
+            ("mean", mean_TBA),
+            ("log_std", log_std_TBA),
+        ):
+            steps[name].append(value)
+        alive = alive & ~(terminated | truncated)
+        if not alive.any():
+            break
+    return Trajectories(**{name: torch.stack(values, dim=2).to(device) for name, values in steps.items()})
