@@ -1,14 +1,21 @@
 """Worlds: what changes, and how.
 
-Importing this registers the ids with Gymnasium and nothing more: MuJoCo is imported when a world is made.
+Importing this registers the ids with Gymnasium, chooses which OpenGL to draw with where there is no screen, and does
+nothing more: MuJoCo is imported when a world is made.
 """
 
 from gymnasium.envs.registration import register, registry
+
+from metarl.envs import graphics
 
 WORLDS: dict[str, str] = {
     "metarl/PointNavigation-v0": "A point in the plane must find a goal that only its distance tells of.",
     "metarl/CheetahDir-v0": "A planar cheetah must run forward or backward; only the reward tells which.",
     "metarl/CheetahVel-v0": "A planar cheetah must run at a speed that only the reward tells.",
+    "metarl/AntDir-v0": "A four-legged ant must run forward or backward; only the reward tells which.",
+    "metarl/AntGoal-v0": "A four-legged ant must go to a place that only its distance tells of.",
+    "metarl/HopperParams-v0": "A hopper must run in a body whose masses, damping and friction change.",
+    "metarl/WalkerParams-v0": "A two-legged walker must run in a body whose masses, damping and friction change.",
 }
 """What there is to make with ``gymnasium.make`` and ``gymnasium.make_vec``: id -> one line."""
 
@@ -16,6 +23,10 @@ _PLACES = {
     "metarl/PointNavigation-v0": "point:PointNavigation",
     "metarl/CheetahDir-v0": "cheetah:CheetahDir",
     "metarl/CheetahVel-v0": "cheetah:CheetahVel",
+    "metarl/AntDir-v0": "ant:AntDir",
+    "metarl/AntGoal-v0": "ant:AntGoal",
+    "metarl/HopperParams-v0": "walkers:HopperParams",
+    "metarl/WalkerParams-v0": "walkers:WalkerParams",
 }
 
 
@@ -30,4 +41,5 @@ def _register() -> None:
             )
 
 
+graphics.choose_backend()
 _register()

@@ -7,7 +7,6 @@ renderer needs. Scenery (floor, sky, light) never touches the physics.
 import warnings
 from importlib.resources import files
 
-from metarl.envs import graphics  # noqa: F401, I001  chooses the OpenGL before mujoco is imported
 import mujoco
 
 from metarl.names import unknown

@@ -148,7 +148,9 @@ class Episodes:
 
     def _check_ready(self, ids: NDArray[np.intp] | None) -> None:
         if self._must_reset and (self._pending.any() if ids is None else self._pending[ids].any()):
-            raise ResetNeeded("a task set by set_task() begins at the next reset, as does the first one: call reset()")
+            raise ResetNeeded(
+                "a task set by set_task() begins at the next reset, as does the first one: call reset()"
+            )
 
     def _clip(self, actions: Any) -> Floats:
         actions = np.asarray(actions)

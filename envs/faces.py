@@ -97,7 +97,9 @@ class WorldEnv(gymnasium.Env):
         """How many episodes ended because the physics broke down."""
         return self._episodes.num_diverged
 
-    def sample_tasks(self, num: int, split: str = "train", rng: np.random.Generator | int | None = None) -> list[Task]:
+    def sample_tasks(
+        self, num: int, split: str = "train", rng: np.random.Generator | int | None = None
+    ) -> list[Task]:
         """Draw tasks from a split; see :meth:`TaskDistribution.sample`."""
         return self.tasks.sample(num, split, rng)
 
@@ -245,7 +247,9 @@ class WorldVectorEnv(VectorEnv):
         self._generators(range(self.num_envs))
         return tuple(self._seeds)
 
-    def sample_tasks(self, num: int, split: str = "train", rng: np.random.Generator | int | None = None) -> list[Task]:
+    def sample_tasks(
+        self, num: int, split: str = "train", rng: np.random.Generator | int | None = None
+    ) -> list[Task]:
         """Draw tasks from a split; see :meth:`TaskDistribution.sample`."""
         return self.tasks.sample(num, split, rng)
 
@@ -259,7 +263,9 @@ class WorldVectorEnv(VectorEnv):
         """
         tasks = [task] * self.num_envs if task is None or isinstance(task, dict) else list(task)
         if len(tasks) != self.num_envs:
-            raise ValueError(f"expected one task or {self.num_envs}, one for each simulation, got {len(tasks)}")
+            raise ValueError(
+                f"expected one task or {self.num_envs}, one for each simulation, got {len(tasks)}"
+            )
         self._episodes.pin(tasks, range(self.num_envs))
 
     def get_task(self) -> list[Task]:
@@ -280,10 +286,15 @@ class WorldVectorEnv(VectorEnv):
         options = options or {}
         ids = self._masked(options)
         self._seed(seed, ids)
-        for key, pick in (("task", lambda index: options["task"]), ("tasks", lambda index: options["tasks"][index])):
+        for key, pick in (
+            ("task", lambda index: options["task"]),
+            ("tasks", lambda index: options["tasks"][index]),
+        ):
             if key in options:
                 if key == "tasks" and len(options["tasks"]) != self.num_envs:
-                    raise ValueError(f"expected {self.num_envs} tasks, one for each simulation, got {len(options[key])}")
+                    raise ValueError(
+                        f"expected {self.num_envs} tasks, one for each simulation, got {len(options[key])}"
+                    )
                 self._episodes.pin([pick(index) for index in ids], ids.tolist())
         info = self._begin(ids)
         self._terminated[ids] = self._truncated[ids] = self._finished[ids] = False
@@ -371,7 +382,9 @@ class WorldVectorEnv(VectorEnv):
         if isinstance(seed, (int, np.integer)):
             seed = [int(seed) + index for index in range(self.num_envs)]
         if len(seed) != self.num_envs:
-            raise ValueError(f"expected one seed or {self.num_envs}, one for each simulation, got {len(seed)}")
+            raise ValueError(
+                f"expected one seed or {self.num_envs}, one for each simulation, got {len(seed)}"
+            )
         for index in ids:
             if seed[index] is not None:
                 self._rngs[index], self._seeds[index] = np_random(seed[index])

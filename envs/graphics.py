@@ -1,4 +1,4 @@
-"""Which OpenGL to draw with. Imported before mujoco is, which settles on one at its import."""
+"""Which OpenGL to draw with. To be chosen before mujoco is imported, which settles on one at its import."""
 
 import os
 import sys
@@ -14,6 +14,3 @@ def choose_backend() -> None:
     headless = not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     if sys.platform.startswith("linux") and headless:
         os.environ.setdefault("MUJOCO_GL", "egl")
-
-
-choose_backend()

@@ -3,14 +3,11 @@
 from functools import cached_property
 from typing import Any
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from metarl.envs.bodies import add_scenery
-
-# isort: split
-import mujoco
-
 from metarl.envs.task_distributions import GridTasks, Task
 from metarl.envs.world import ALL, Bools, Floats, Mark, Outcome, Rows, View
 
@@ -124,7 +121,9 @@ class PointNavigation:
         """The goal as a disc and a ball over it, and the square that goals come from."""
         x, y = self.goal[index].tolist()
         green, half = (0.10, 0.62, 0.47, 1.0), self.goal_range
-        edges = [((0, s * half), (half, 0.004)) for s in (-1, 1)] + [((s * half, 0), (0.004, half)) for s in (-1, 1)]
+        edges = [((0, s * half), (half, 0.004)) for s in (-1, 1)] + [
+            ((s * half, 0), (0.004, half)) for s in (-1, 1)
+        ]
         frame = [Mark("box", (*at, 0.002), (*size, 0.002), (0.95, 0.95, 0.95, 1)) for at, size in edges]
         return [
             *frame,

@@ -2,15 +2,13 @@
 
 from typing import Any
 
+import mujoco
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
 from metarl.envs import graphics
 from metarl.envs.world import Mark, View, World
-
-# isort: split
-import mujoco
 
 GEOMS = {
     "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
@@ -95,7 +93,9 @@ def _copy_state(model: Any, data: Any, to_model: Any, to_data: Any) -> None:
 def _renderer(model: Any, height: int, width: int) -> Any:
     try:
         return mujoco.Renderer(model, height, width)
-    except Exception as error:  # each OpenGL fails in its own way, some with bare RuntimeError or AttributeError
+    except (
+        Exception
+    ) as error:  # each OpenGL fails in its own way, some with bare RuntimeError or AttributeError
         raise DependencyNotInstalled(f"{graphics.HELP} ({type(error).__name__}: {error})") from error
 
 
@@ -105,7 +105,9 @@ def _viewer(model: Any, data: Any) -> Any:
 
         return viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False)
     except Exception as error:  # no display, no glfw: each with an error of its own
-        message = f"a window needs a screen (DISPLAY) and glfw; use render_mode='rgb_array' without one. {error}"
+        message = (
+            f"a window needs a screen (DISPLAY) and glfw; use render_mode='rgb_array' without one. {error}"
+        )
         raise DependencyNotInstalled(message) from error
 
 

@@ -3,10 +3,8 @@
 import os
 from typing import Any
 
-import numpy as np
-
-from metarl.envs import graphics  # noqa: F401, I001  chooses the OpenGL before mujoco is imported
 import mujoco
+import numpy as np
 from mujoco.batch import Batch, SimulationError
 
 # MuJoCo itself calls a position, velocity or acceleration beyond this bad (mjMAXVAL).

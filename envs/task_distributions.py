@@ -54,7 +54,9 @@ class TaskDistribution(ABC):
             ValueError: If keys, shapes or numbers are not those of a task of this distribution.
         """
 
-    def sample(self, num: int, split: str = "train", rng: np.random.Generator | int | None = None) -> list[Task]:
+    def sample(
+        self, num: int, split: str = "train", rng: np.random.Generator | int | None = None
+    ) -> list[Task]:
         """Independent draws.
 
         Args:
@@ -79,7 +81,9 @@ class TaskDistribution(ABC):
             ValueError: If the split has infinitely many tasks.
         """
         _check_split(split)
-        raise ValueError(f"the {split} tasks of {type(self).__name__} are infinitely many: draw some with sample()")
+        raise ValueError(
+            f"the {split} tasks of {type(self).__name__} are infinitely many: draw some with sample()"
+        )
 
     def contains(self, task: Task, split: str = "all") -> bool:
         """Whether a task belongs to a split; False for what is no task of this distribution at all."""
@@ -255,7 +259,13 @@ class SectorTasks(TaskDistribution):
         _check_cells(sectors, every)
         if not radius > 0:
             raise ValueError(f"the radius must be positive, got {radius}")
-        self.key, self.keys, self.radius, self.sectors, self.every = key, (key,), float(radius), sectors, every
+        self.key, self.keys, self.radius, self.sectors, self.every = (
+            key,
+            (key,),
+            float(radius),
+            sectors,
+            every,
+        )
         self.rule = {"key": key, "radius": self.radius, "sectors": sectors, "every": every}
         self._cells = _split_cells(np.arange(sectors) % every == every // 2)
 
@@ -299,7 +309,12 @@ class MultiplierTasks(TaskDistribution):
     ):
         if not limit > 0 or num_test < 1:
             raise ValueError(f"expected limit > 0 and num_test >= 1, got limit={limit}, num_test={num_test}")
-        self.keys, self.shapes, self.bases, self.limit = tuple(shapes), dict(shapes), dict(bases), float(limit)
+        self.keys, self.shapes, self.bases, self.limit = (
+            tuple(shapes),
+            dict(shapes),
+            dict(bases),
+            float(limit),
+        )
         rng = np.random.default_rng(seed)
         self._test = [self._any(rng) for _ in range(num_test)]
         tasks = [{key: np.round(value, 9).tolist() for key, value in task.items()} for task in self._test]
@@ -318,7 +333,9 @@ class MultiplierTasks(TaskDistribution):
                 return task
 
     def _listed(self, task: Task) -> bool:
-        return any(all(np.allclose(task[key], test[key], rtol=1e-9) for key in self.keys) for test in self._test)
+        return any(
+            all(np.allclose(task[key], test[key], rtol=1e-9) for key in self.keys) for test in self._test
+        )
 
     def _contains(self, task, split):
         for key in self.keys:
