@@ -71,6 +71,14 @@ def fused_norms_refused(active: bool = True) -> Iterator[None]:
         handle.remove()
 
 
+_calls = threading.local()
+
+
+def in_stateless_call() -> int:
+    """How many calls of functions made by `stateless` this thread is inside of."""
+    return getattr(_calls, "depth", 0)
+
+
 def stateless(module: nn.Module, prefix: str = "") -> Callable[..., Any]:
     """A module as a function of its params that several threads may call at once.
 
@@ -103,6 +111,10 @@ def stateless(module: nn.Module, prefix: str = "") -> Callable[..., Any]:
         if not hasattr(local, "replica"):
             shared = (*module.parameters(), *module.buffers())
             local.replica = copy.deepcopy(module, {id(each): each for each in shared})
-        return torch.func.functional_call(local.replica, own(params), args, kwargs)
+        _calls.depth = in_stateless_call() + 1
+        try:
+            return torch.func.functional_call(local.replica, own(params), args, kwargs)
+        finally:
+            _calls.depth -= 1
 
     return call

@@ -177,7 +177,7 @@ class LearnedSGD:
         key = f"{RULE_PREFIX}lr" if self.per == "step" else f"{RULE_PREFIX}lr.{name}"
         if key not in params:
             raise ValueError(
-                f"params hold no '{key}': merge rule.init(params, steps, adapted), of the same adapted set, into them"
+                f"params hold no '{key}': merge rule.init(params, steps, adapted) into them, same adapted set"
             )
         sizes = params[key]
         return value - sizes[min(step, sizes.shape[0] - 1)] * grad
