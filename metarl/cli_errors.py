@@ -1,0 +1,38 @@
+"""Telling a user's mistake from a bug."""
+
+import dis
+import sys
+from types import TracebackType
+
+import gymnasium
+
+_RAISE = dis.opmap["RAISE_VARARGS"]
+
+
+def is_users_mistake(error: BaseException) -> bool:
+    """Whether an error is a message for the user, rather than a bug whose traceback is wanted.
+
+    A message is what our own code raised on purpose (a `raise` statement in a module of metarl) as
+    ValueError, FileNotFoundError or ImportError, or any error of Gymnasium's own, such as an unknown world.
+    A ValueError that numpy or torch raised on the way is a bug.
+    """
+    if isinstance(error, gymnasium.error.Error):
+        return True
+    messages = (ValueError, FileNotFoundError, ImportError)
+    return isinstance(error, messages) and _raised_by_us(error.__traceback__)
+
+
+def say(message: str) -> None:
+    """Print a message on stderr, marked as ours."""
+    print(f"metarl: {message}", file=sys.stderr)
+
+
+def _raised_by_us(trace: TracebackType | None) -> bool:
+    """Whether the innermost frame is a module of metarl that stands at a `raise` statement."""
+    if trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    module = trace.tb_frame.f_globals.get("__name__", "")
+    here = module == "metarl" or module.startswith("metarl.")
+    return here and trace.tb_frame.f_code.co_code[trace.tb_lasti] == _RAISE

@@ -1,0 +1,97 @@
+"""What several verbs need to understand their flags: tyro with our settings, and names of worlds."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from metarl.names import unknown
+
+Options = TypeVar("Options")
+
+
+def wants_help(arguments: Sequence[str]) -> bool:
+    """Whether `-h` or `--help` is among the arguments."""
+    return any(each in ("-h", "--help") for each in arguments)
+
+
+def parse(options: Callable[..., Options], prog: str, arguments: Sequence[str], description: str) -> Options:
+    """Fill a dataclass from flags.
+
+    Args:
+        options: The dataclass; the docstring under each field is that flag's help.
+        prog: For the usage line, e.g. `metarl train promp`.
+        arguments: The flags.
+        description: First lines of the help.
+
+    Raises:
+        SystemExit: 0 after `--help`; 2 after a message about a flag that is unknown, missing or wrong.
+        ValueError: What the dataclass itself refuses.
+    """
+    import tyro
+
+    registry = tyro.constructors.ConstructorRegistry()
+    registry.primitive_rule(_mapping)
+    with registry:
+        return tyro.cli(options, prog=prog, args=list(arguments), description=description)
+
+
+def world_id(name: str) -> str:
+    """The Gymnasium id that a user's name for a world stands for.
+
+    Args:
+        name: With or without `metarl/`; `module:id` is left to Gymnasium, which imports the module.
+
+    Raises:
+        ValueError: Nothing of that name is registered; the message has the nearest of our worlds.
+    """
+    import gymnasium
+
+    import metarl.envs
+
+    for each in (name, f"metarl/{name}"):
+        if ":" in each or each in gymnasium.registry:
+            return each
+    if "/" in name:
+        raise unknown("world", name, metarl.envs.WORLDS)
+    raise unknown("world", name, [each.removeprefix("metarl/") for each in metarl.envs.WORLDS])
+
+
+def json_mapping(text: str, what: str) -> dict[str, Any]:
+    """A JSON object given on the command line.
+
+    Raises:
+        ValueError: The text is no JSON object; the message says which flag.
+    """
+    expected = """expected a JSON object, e.g. '{"direction": -1}'"""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{what}: {text!r} is not JSON ({error}); {expected}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{what}: got {text!r}, {expected}")
+    return value
+
+
+def _mapping(info: Any) -> Any:
+    """How tyro reads a `dict[str, Any]`: `name=value` pairs, the values as JSON where they are JSON."""
+    from tyro.constructors import PrimitiveConstructorSpec
+
+    if info.type != dict[str, Any]:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="[NAME=VALUE ...]",
+        instance_from_str=lambda words: dict(_pair(word) for word in words),
+        is_instance=lambda value: isinstance(value, dict),
+        str_from_instance=lambda value: [f"{name}={json.dumps(each)}" for name, each in value.items()],
+    )
+
+
+def _pair(word: str) -> tuple[str, Any]:
+    name, equals, value = word.partition("=")
+    if not equals or not name:
+        raise ValueError(f"got {word!r}, expected NAME=VALUE, e.g. horizon=200")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value

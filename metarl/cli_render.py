@@ -1,0 +1,112 @@
+"""`metarl render`: a video of an agent before and after it adapts, or of a world."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from metarl.cli_flags import json_mapping, parse, world_id
+
+
+@dataclass(frozen=True)
+class Render:
+    """What is shown, and where to."""
+
+    run: Annotated[str | None, Positional, arg(metavar="[RUN]")] = None
+    """Folder of a run: its agent, before and after it adapts."""
+    world: str | None = None
+    """A world instead of a run: it is shown with random actions."""
+    out: str | None = None
+    """The video, .mp4 or .gif; unset, in the run's folder, and on the screen for a world."""
+    inner_steps: int = 1
+    """Inner steps between before and after (runs only)."""
+    task: str | None = None
+    """The task as JSON, e.g. '{"direction": -1}'; unset, sampled."""
+    seconds: float | None = None
+    """Length; unset, one episode."""
+    seed: int = 0
+    """Of task, world and actions."""
+
+
+def render(arguments: list[str]) -> int:
+    """Write or show the video, and say where it lies."""
+    purpose = "Film an agent before and after it adapts, or a world."
+    options = parse(Render, "metarl render", arguments, purpose)
+    if (options.run is None) == (options.world is None):
+        raise ValueError("render takes a run or --world ID, one of the two")
+    if options.seconds is not None and options.seconds <= 0:
+        raise ValueError(f"--seconds {options.seconds}, expected more than 0")
+    task = None if options.task is None else json_mapping(options.task, "--task")
+    if options.world is not None:
+        return _render_world(options, world_id(options.world), task)
+
+    from metarl.agents.experiments import open_run
+
+    trained = open_run(options.run)
+    out = options.out or trained.run.videos / f"before-and-after_s{options.seed}.mp4"
+    path = trained.render(
+        out, inner_steps=options.inner_steps, task=task, seconds=options.seconds, seed=options.seed
+    )
+    print(path)
+    return 0
+
+
+def _render_world(options: Render, world: str, task: dict[str, Any] | None) -> int:
+    from metarl import videos
+
+    if options.out is not None:
+        videos.check_suffix(options.out)
+    mode = "human" if options.out is None else "rgb_array"
+    frames, fps = film_world(world, task, options.seconds, options.seed, mode)
+    if options.out is not None:
+        print(videos.write_video(options.out, frames, fps))
+    return 0
+
+
+def film_world(
+    world: str, task: dict[str, Any] | None, seconds: float | None, seed: int, mode: str
+) -> tuple[list[Any], float]:
+    """One episode or more of a world under random actions.
+
+    Args:
+        world: Gymnasium id.
+        task: What to reset to; unset, a task sampled at every reset.
+        seconds: Length; unset, one episode.
+        seed: Of everything random.
+        mode: Gymnasium's render mode, `rgb_array` or `human`.
+
+    Returns:
+        Captioned frames, uint8 (height, width, 3) (none in human mode), and frames per second.
+    """
+    import gymnasium
+    import numpy as np
+
+    from metarl import videos
+
+    env = gymnasium.make(world, render_mode=mode)
+    try:
+        fps = env.metadata.get("render_fps", 20)
+        length = None if seconds is None else max(1, round(seconds * fps))
+        env.action_space.seed(seed)
+        rng = np.random.default_rng(seed)
+        frames, shown, over = [], 0, True
+        while length is None or shown < length:
+            if over:
+                if shown and length is None:
+                    break
+                now = _task(env, task, rng)
+                env.reset(seed=seed, options=None if now is None else {"task": now})
+            _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+            over, shown = terminated or truncated, shown + 1
+            frame = env.render()
+            if mode == "rgb_array":
+                frames.append(frame if now is None else videos.caption(frame, videos.task_text(now)))
+        return frames, fps
+    finally:
+        env.close()
+
+
+def _task(env: Any, task: dict[str, Any] | None, rng: Any) -> dict[str, Any] | None:
+    if task is not None or not hasattr(env.unwrapped, "sample_tasks"):
+        return task
+    return env.unwrapped.sample_tasks(1, split="train", rng=rng)[0]

@@ -1,0 +1,102 @@
+"""`metarl evaluate` and `metarl plot`: what a run came to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from metarl.cli_flags import parse
+from metarl.configs import read_json
+from metarl.runs import Run, find
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """How a run's agent is judged."""
+
+    run: Annotated[str, Positional, arg(metavar="RUN")]
+    """Folder of the run."""
+    split: Literal["test", "train"] = "test"
+    """Which tasks: kept apart from training, or those trained on."""
+    inner_steps: int = 3
+    """Inner steps after which the return is measured, from 0 on."""
+    tasks: int | None = None
+    """How many tasks; unset, 20, or all of a world that has fewer."""
+    repeats: int = 10
+    """Adaptations to each task, each from the trained parameters."""
+    trajectories: int | None = None
+    """Trajectories per inner step; unset, as in training."""
+    seed: int = 0
+    """Of the tasks and the trajectories."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Which runs are drawn, and where to."""
+
+    runs: Annotated[tuple[str, ...], Positional, arg(metavar="RUN...")]
+    """Folders of runs, or folders that hold runs."""
+    out: str = "curve.png"
+    """The image; its suffix says the format (png, svg, pdf)."""
+    kind: Literal["learning", "adaptation"] = "learning"
+    """Numbers against environment steps, or the return against inner steps as `metarl evaluate` found it."""
+    tags: tuple[str, ...] = ()
+    """What a learning curve shows, e.g. adapt/return_1; unset, the return before and after adaptation."""
+
+
+def evaluate(arguments: list[str]) -> int:
+    """Print the table of returns before and after adaptation; the scores stay in the run's folder."""
+    purpose = (
+        "Adapt a run's agent to tasks and print the return after 0, 1, ... inner steps, with 95% intervals."
+    )
+    options = parse(Evaluate, "metarl evaluate", arguments, purpose)
+
+    from metarl.agents.experiments import open_run
+
+    trained = open_run(options.run)
+    found = trained.evaluate(
+        split=options.split,
+        inner_steps=options.inner_steps,
+        tasks=options.tasks,
+        repeats=options.repeats,
+        trajectories=options.trajectories,
+        seed=options.seed,
+    )
+    print(found.table())
+    print(f"\nscores: {trained.path / 'evaluation.json'}")
+    return 0
+
+
+def plot(arguments: list[str]) -> int:
+    """Draw the curves and say where they lie."""
+    options = parse(Plot, "metarl plot", arguments, "Draw learning curves or adaptation curves of runs.")
+    if not options.runs:
+        raise ValueError("plot needs a run, e.g. `metarl plot runs/CheetahDir-v0/promp`")
+
+    from metarl import plots
+
+    if options.kind == "learning":
+        print(plots.learning_curves(options.runs, options.out, tags=options.tags))
+    else:
+        runs = [run for folder in options.runs for run in _runs(folder)]
+        rows = [row for run in runs for row in _adaptation_rows(run, len(runs) > 1)]
+        print(plots.adaptation_curve(rows, options.out, line="line"))
+    return 0
+
+
+def _runs(folder: str) -> list[Run]:
+    """The run in a folder, or all runs below it."""
+    return [Run.open(folder)] if (Path(folder) / "run.json").exists() else find(folder) or [Run.open(folder)]
+
+
+def _adaptation_rows(run: Run, several: bool) -> list[dict[str, Any]]:
+    """What an evaluation of a run found, a line for each task; of several runs, a line for each run."""
+    stored = run.path / "evaluation.json"
+    if not stored.exists():
+        raise ValueError(f"{run.path} was not evaluated yet; first: metarl evaluate {run.path}")
+    rows = read_json(stored)["summary"]
+    if several:
+        name = f"{run.info['agent']}, seed {run.info['seed']}"
+        return [{**row, "line": name} for row in rows if row["task"] == "all"]
+    return [{**row, "line": row["task"]} for row in rows]
