@@ -1,7 +1,7 @@
 """Worlds: what changes, and how.
 
-Importing this registers the ids with Gymnasium, chooses which OpenGL to draw with where there is no screen, and does
-nothing more: MuJoCo is imported when a world is made.
+Importing this registers the ids with Gymnasium, chooses which OpenGL to draw with where there is no screen,
+and does nothing more: MuJoCo is imported when a world is made.
 """
 
 from gymnasium.envs.registration import register, registry
@@ -15,7 +15,7 @@ WORLDS: dict[str, str] = {
     "metarl/AntDir-v0": "A four-legged ant must run forward or backward; only the reward tells which.",
     "metarl/AntGoal-v0": "A four-legged ant must go to a place that only its distance tells of.",
     "metarl/HopperParams-v0": "A hopper must run in a body whose masses, damping and friction change.",
-    "metarl/WalkerParams-v0": "A two-legged walker must run in a body whose masses, damping and friction change.",
+    "metarl/WalkerParams-v0": "A walker must run in a body whose masses, damping and friction change.",
 }
 """What there is to make with ``gymnasium.make`` and ``gymnasium.make_vec``: id -> one line."""
 

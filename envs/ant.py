@@ -92,7 +92,7 @@ class AntDir(MujocoWorld):
     | 13-15 | velocity of the torso along x, y, z | m/s |
     | 16-18 | angular velocity of the torso, in its own frame | rad/s |
     | 19-26 | angular velocities of the joints, as above | rad/s |
-    | 27-110 | `cfrc_ext`: torque and force of contacts on each of 14 bodies, clipped to `contact_range` | N m, N |
+    | 27-110 | `cfrc_ext`: contact torque and force on each of 14 bodies, clipped | N m, N |
 
     The first six contact numbers are those of the floor, always 0.
 
@@ -287,5 +287,5 @@ class AntGoal(MujocoWorld):
     def marks(self, index: int) -> list[Mark]:
         """The goal: a disc and a ball over it."""
         x, y = self.goal[index].tolist()
-        disc = Mark("cylinder", (x, y, 0.004), (0.35, 0.35, 0.004), (*GREEN[:3], 0.8))
+        disc = Mark("cylinder", (x, y, 0.01), (0.35, 0.01, 0.0), (*GREEN[:3], 0.8))
         return [disc, Mark("sphere", (x, y, 0.25), (0.15, 0.15, 0.15), GREEN)]

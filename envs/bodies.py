@@ -17,7 +17,6 @@ INTEGRATORS = {
     "implicit": mujoco.mjtIntegrator.mjINT_IMPLICIT,
     "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
 }
-LARGEST_PICTURE = 2048
 
 
 def load(asset: str, integrator: str | None = None) -> mujoco.MjSpec:
@@ -46,7 +45,7 @@ def load(asset: str, integrator: str | None = None) -> mujoco.MjSpec:
 
 
 def add_scenery(spec: mujoco.MjSpec) -> None:
-    """Floor with a fine grid, an evening sky, soft lights; the geom named ``floor`` is dressed if there is one."""
+    """Floor with a grid, sky and soft light; the geom named ``floor`` is dressed if there is one."""
     for texture in list(spec.textures):
         if texture.type == mujoco.mjtTexture.mjTEXTURE_SKYBOX:
             spec.delete(texture)
@@ -70,14 +69,25 @@ def add_scenery(spec: mujoco.MjSpec) -> None:
         width=256,
         height=256,
     )
-    material = spec.add_material(name="metarl_floor", texrepeat=[0.5, 0.5], texuniform=True, reflectance=0.08)
+    material = spec.add_material(name="metarl_floor", texrepeat=[0.5, 0.5], texuniform=True, reflectance=0.04)
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "metarl_floor"
     floor = spec.geom("floor")
     if floor is not None:
         floor.material = "metarl_floor"
         floor.rgba = [1, 1, 1, 1]
+    for light in list(spec.lights):
+        spec.delete(light)
+    torso = spec.body("torso")
+    (torso or spec.worldbody).add_light(
+        mode=mujoco.mjtCamLight.mjCAMLIGHT_TRACK if torso else mujoco.mjtCamLight.mjCAMLIGHT_FIXED,
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        pos=[-1.0, -1.0, 4.0],
+        dir=[0.25, 0.25, -1.0],
+        castshadow=torso is not None,
+        diffuse=[0.55, 0.55, 0.55],
+        specular=[0.1, 0.1, 0.1],
+    )
     visual = spec.visual
-    visual.global_.offwidth = visual.global_.offheight = LARGEST_PICTURE
     visual.headlight.ambient = [0.35, 0.35, 0.35]
     visual.headlight.diffuse = [0.35, 0.35, 0.35]
     visual.headlight.specular = [0.1, 0.1, 0.1]

@@ -26,11 +26,11 @@ def _effort(actions: Floats, weight: float) -> Floats:
 
 
 class CheetahDir(MujocoWorld):
-    """Half-cheetah that must run forward or backward; only the reward tells which (Finn et al. 2017, sec. 5.3).
+    """Half-cheetah that must run forward or backward; only the reward tells which (Finn et al. 2017).
 
     ## Body
-    Gymnasium's half-cheetah (`half_cheetah.xml`): a planar torso with a hind and a fore leg, 14 kg, physics at
-    0.01 s, 5 physics steps for each control step (0.05 s).
+    Gymnasium's half-cheetah (`half_cheetah.xml`): a planar torso with a hind and a fore leg, 14 kg, physics
+    at 0.01 s, 5 physics steps for each control step (0.05 s).
 
     ## Actions
     `Box(-1, 1, (6,), float32)`, clipped to the box, times the gear:
@@ -62,12 +62,13 @@ class CheetahDir(MujocoWorld):
     `reward_control = -control_cost * sum(action ** 2)`.
 
     ## Start, end
-    Positions U(-position_noise, position_noise) around the body's own, velocities velocity_noise * N(0, 1). Never
-    terminated; truncated after `horizon` steps.
+    Positions U(-position_noise, position_noise) around the body's own, velocities velocity_noise * N(0, 1).
+    Never terminated; truncated after `horizon` steps.
 
     ## Tasks
-    `{"direction": 1.0}` forward, `{"direction": -1.0}` backward. There are only these two, so nothing can be held out:
-    both splits hold both, `tasks.disjoint` is False, and results on it speak of adapting, not of generalising.
+    `{"direction": 1.0}` forward, `{"direction": -1.0}` backward. There are only these two, so nothing can
+    be held out: both splits hold both, `tasks.disjoint` is False, and results on it speak of adapting, not of
+    generalising.
 
     ## Arguments
     | name | default | meaning |
@@ -140,9 +141,10 @@ class CheetahVel(MujocoWorld):
     `reward_control = -control_cost * sum(action ** 2)`.
 
     ## Tasks
-    `{"velocity": v}` in m/s, v uniform on [0, max_velocity). The range is cut into 30 cells (0.1 m/s each at the
-    default); cells 2, 7, 12, ... 27 are for testing: 0.2-0.3, 0.7-0.8, ... 2.7-2.8 m/s. So a fifth of the range is held
-    out, evenly, and testing is interpolation.
+    `{"velocity": v}` in m/s, v uniform on [0, max_velocity). The range is cut into 30 cells (0.1 m/s each
+    at the
+    default); cells 2, 7, 12, ... 27 are for testing: 0.2-0.3, 0.7-0.8, ... 2.7-2.8 m/s. So a fifth of the
+    range is held out, evenly, and testing is interpolation.
 
     ## Arguments
     | name | default | meaning |

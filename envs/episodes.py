@@ -120,7 +120,8 @@ class Episodes:
 
         Args:
             actions: (n, A), clipped to [-1, 1].
-            ids: Simulations to step, sorted and unique; all by default. The others keep their observation, earn
+            ids: Simulations to step, sorted and unique; all by default. The others keep their observation,
+            earn
                 nothing, and have both flags down.
 
         Raises:

@@ -104,7 +104,7 @@ class WorldEnv(gymnasium.Env):
         return self.tasks.sample(num, split, rng)
 
     def set_task(self, task: Task | None) -> None:
-        """Pin a task from the next reset on, which must come before the next step; None draws anew at each reset."""
+        """Pin a task from the next reset on, which must come before any step; None draws anew each time."""
         self._episodes.pin([task], [0])
 
     def get_task(self) -> Task:
@@ -253,7 +253,7 @@ class WorldVectorEnv(VectorEnv):
         """Draw tasks from a split; see :meth:`TaskDistribution.sample`."""
         return self.tasks.sample(num, split, rng)
 
-    def set_task(self, task: Task | None | Sequence[Task | None]) -> None:
+    def set_task(self, task: Task | Sequence[Task | None] | None) -> None:
         """Pin one task, or a list of one for each simulation, from the next reset on.
 
         The reset must come before the next step. None draws a new training task at each reset.
@@ -266,7 +266,11 @@ class WorldVectorEnv(VectorEnv):
             raise ValueError(
                 f"expected one task or {self.num_envs}, one for each simulation, got {len(tasks)}"
             )
-        self._episodes.pin(tasks, range(self.num_envs))
+        self.set_task_of(range(self.num_envs), tasks)
+
+    def set_task_of(self, rows: Sequence[int], tasks: Sequence[Task | None]) -> None:
+        """Pin the tasks of some simulations, one each, from their next reset on."""
+        self._episodes.pin(tasks, rows)
 
     def get_task(self) -> list[Task]:
         """The task of each simulation, or the one that was set and awaits its reset."""
@@ -277,8 +281,9 @@ class WorldVectorEnv(VectorEnv):
 
         Args:
             seed: One for each simulation, or s for the seeds s, s+1, s+2 ...
-            options: ``{"task": task}`` or ``{"tasks": [task, ...]}`` set tasks first; ``{"reset_mask": mask}``
-                resets only the simulations where the mask (n,) is true.
+            options: ``{"task": task}`` or ``{"tasks": [task, ...]}`` set tasks first, as :meth:`set_task`
+            does;
+                ``{"reset_mask": mask}`` resets only the simulations where the mask (n,) is true.
 
         Returns:
             Observations (n, D), also of those that were not reset, and info.
@@ -286,21 +291,24 @@ class WorldVectorEnv(VectorEnv):
         options = options or {}
         ids = self._masked(options)
         self._seed(seed, ids)
-        for key, pick in (
-            ("task", lambda index: options["task"]),
-            ("tasks", lambda index: options["tasks"][index]),
-        ):
-            if key in options:
-                if key == "tasks" and len(options["tasks"]) != self.num_envs:
-                    raise ValueError(
-                        f"expected {self.num_envs} tasks, one for each simulation, got {len(options[key])}"
-                    )
-                self._episodes.pin([pick(index) for index in ids], ids.tolist())
+        self._pin_options(options, ids)
         info = self._begin(ids)
         self._terminated[ids] = self._truncated[ids] = self._finished[ids] = False
         if self.render_mode == "human":
             self.render()
         return self._episodes.observation(), info
+
+    def _pin_options(self, options: dict[str, Any], ids: NDArray[np.intp]) -> None:
+        """Set the tasks that a reset was given, of the simulations that are reset."""
+        if "task" in options and "tasks" in options:
+            raise ValueError("expected options 'task' (one for all) or 'tasks' (one each), got both")
+        if "task" in options:
+            self.set_task_of(ids.tolist(), [options["task"]] * len(ids))
+        if "tasks" in options:
+            tasks = options["tasks"]
+            if len(tasks) != self.num_envs:
+                raise ValueError(f"expected {self.num_envs} tasks, one for each simulation, got {len(tasks)}")
+            self.set_task_of(ids.tolist(), [tasks[index] for index in ids])
 
     def step(self, actions):
         """One control step of all simulations, those that have finished as the mode of autoreset says."""

@@ -4,7 +4,7 @@ import os
 import sys
 
 HELP = (
-    "Drawing needs OpenGL. Without a screen install `apt-get install libegl1 libgles2` and set MUJOCO_GL=egl, or "
+    "Drawing needs OpenGL. Without a screen `apt-get install libegl1 libgles2` and set MUJOCO_GL=egl, or "
     "`apt-get install libosmesa6` and set MUJOCO_GL=osmesa, before mujoco is imported."
 )
 

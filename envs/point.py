@@ -13,7 +13,7 @@ from metarl.envs.world import ALL, Bools, Floats, Mark, Outcome, Rows, View
 
 
 class PointNavigation:
-    """Point that must find a goal; only the reward, its distance, tells where it is (Finn et al. 2017, sec. 5.3).
+    """Point that must find a goal; only the reward, its distance, tells where it is (Finn et al. 2017).
 
     ## Actions
     `Box(-1, 1, (2,), float32)`, clipped to the box: the step along x and y, in units of `step_size` metres.
@@ -25,11 +25,12 @@ class PointNavigation:
     `reward_distance`, the only term: minus the Euclidean distance to the goal after the step, in metres.
 
     ## Start, end
-    Starts at the origin. Terminated when the point is less than `tolerance` from the goal along x and along y alike;
-    truncated after `horizon` steps.
+    Starts at the origin. Terminated when the point is less than `tolerance` from the goal along x and along
+    y alike; truncated after `horizon` steps.
 
     ## Tasks
-    `{"goal": [x, y]}` in metres, uniform in the square of half side `goal_range` around the origin. The square is cut
+    `{"goal": [x, y]}` in metres, uniform in the square of half side `goal_range` around the origin. The
+    square is cut
     into 10 x 10 cells; the 20 cells (i, j) with `(i + 2 j) % 5 == 2`, spread evenly, are for testing.
 
     ## Arguments
@@ -104,7 +105,6 @@ class PointNavigation:
         add_scenery(spec)
         floor.pos = [0, 0, 0]
         spec.material("metarl_floor").texrepeat = [5, 5]
-        spec.worldbody.add_light(pos=[-0.6, -0.6, 2.0], dir=[0.3, 0.3, -1.0], diffuse=[0.6, 0.6, 0.6])
         ball = spec.worldbody.add_body(name="point", mocap=True, pos=[0, 0, 0.035])
         ball.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[0.035, 0, 0], rgba=[0.20, 0.40, 0.75, 1])
         model = spec.compile()
@@ -127,6 +127,6 @@ class PointNavigation:
         frame = [Mark("box", (*at, 0.002), (*size, 0.002), (0.95, 0.95, 0.95, 1)) for at, size in edges]
         return [
             *frame,
-            Mark("cylinder", (x, y, 0.003), (0.05, 0.05, 0.003), green),
+            Mark("cylinder", (x, y, 0.003), (0.05, 0.002, 0.0), green),
             Mark("sphere", (x, y, 0.035), (0.025, 0.025, 0.025), (*green[:3], 0.8)),
         ]

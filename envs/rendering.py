@@ -1,4 +1,4 @@
-"""Pictures of a simulation, off screen or in a window; nothing of it is made before the first one is asked for."""
+"""Pictures of a simulation, off screen or in a window; nothing is made before the first is asked for."""
 
 from typing import Any
 
@@ -38,7 +38,8 @@ class Screen:
         """Draw simulation ``index``.
 
         Returns:
-            (height, width, 3) in the mode ``"rgb_array"``; None in the mode ``"human"``, which draws in a window.
+            (height, width, 3) in the mode ``"rgb_array"``; None in the mode ``"human"``, which draws in a
+            window.
 
         Raises:
             gymnasium.error.DependencyNotInstalled: If there is no OpenGL to draw with.
@@ -53,6 +54,7 @@ class Screen:
         if self._renderer is None:
             self._renderer = _renderer(model, self.height, self.width)
         renderer = self._renderer
+        renderer.model.geom_rgba[:] = model.geom_rgba  # a world may colour its bodies by task
         renderer.update_scene(data, _camera(model, world.view))
         _add_marks(renderer.scene, world.marks(index))
         return renderer.render().copy()
@@ -91,6 +93,7 @@ def _copy_state(model: Any, data: Any, to_model: Any, to_data: Any) -> None:
 
 
 def _renderer(model: Any, height: int, width: int) -> Any:
+    model.vis.global_.offwidth, model.vis.global_.offheight = width, height
     try:
         return mujoco.Renderer(model, height, width)
     except (

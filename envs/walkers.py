@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +21,7 @@ VARIED = {
 }
 # Observed velocities are clipped to this range (m/s and rad/s), as in rand_param_envs.
 VELOCITY_LIMIT = np.float64(10)
+PALE, DARK = np.array([0.99, 0.90, 0.70]), np.array([0.60, 0.16, 0.05])
 
 
 class _Parameters:
@@ -45,6 +47,16 @@ class _Parameters:
         }
         chosen = {name: shapes[name] for name in self.vary}
         self.tasks = MultiplierTasks(chosen, {name: VARIED[name][1] for name in self.vary}, limit, num_test)
+
+    def paint(self, model: mujoco.MjModel) -> None:
+        """Colour the body parts by their mass: pale when lighter than the model's own, dark when heavier."""
+        limit = max(abs(np.log(1.5)) * self.tasks.limit, 1e-9)
+        change = np.log(model.body_mass[1:] / self.simulation.model.body_mass[1:]) / limit
+        heavy = np.clip((change + 1) / 2, 0, 1)[:, None]
+        for geom, body in enumerate(model.geom_bodyid):
+            if body > 0:
+                model.geom_matid[geom] = -1
+                model.geom_rgba[geom, :3] = (1 - heavy[body - 1]) * PALE + heavy[body - 1] * DARK
 
     def apply(self, ids: NDArray[np.intp], tasks: list[Task]) -> None:
         """Set the parameters of simulations from the model's own values, whatever their last task was."""
@@ -190,12 +202,19 @@ class HopperParams(MujocoWorld):
         """Speed, effort, being up."""
         return _judge(self, before, actions, self.healthy_height, self.healthy_pitch)
 
+    def snapshot(self, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """Model and data of one simulation, its parts coloured by their mass."""
+        model, data = super().snapshot(index)
+        self._parameters.paint(model)
+        return model, data
+
 
 class WalkerParams(MujocoWorld):
     """Two-legged walker that must run forward in a body whose parameters change (Rothfuss et al. 2019).
 
     ## Body
-    Gymnasium's walker (`walker2d_v5.xml`), physics at 0.002 s, 4 physics steps for each control step (0.008 s).
+    Gymnasium's walker (`walker2d_v5.xml`), physics at 0.002 s, 4 physics steps for each control step (0.008
+    s).
 
     ## Actions
     `Box(-1, 1, (6,), float32)`, clipped to the box, times the gear: torques of thigh_joint, leg_joint,
@@ -217,15 +236,15 @@ class WalkerParams(MujocoWorld):
     As :class:`HopperParams`.
 
     ## Tasks
-    As :class:`HopperParams`, with 7 bodies (torso, thigh, leg, foot, thigh_left, leg_left, foot_left), 6 damped
-    joints and 8 geoms (floor, then one for each body).
+    As :class:`HopperParams`, with 7 bodies (torso, thigh, leg, foot, thigh_left, leg_left, foot_left), 6
+    damped joints and 8 geoms (floor, then one for each body).
 
     ## Arguments
     As :class:`HopperParams`, but `healthy_height` (0.8, 2.0) m and `healthy_pitch` 1.0 rad.
 
     ## Versions
-    v0: as Walker2DRandParams of rand_param_envs and ProMP, on today's MuJoCo, inertia consistent with mass, both
-    feet of equal friction.
+    v0: as Walker2DRandParams of rand_param_envs and ProMP, on today's MuJoCo, inertia consistent with mass,
+    both feet of equal friction.
     """
 
     view = View(track="torso", distance=4.0, elevation=-12.0)
@@ -268,3 +287,9 @@ class WalkerParams(MujocoWorld):
     def judge(self, before: Floats, actions: Floats) -> Outcome:
         """Speed, effort, being up."""
         return _judge(self, before, actions, self.healthy_height, self.healthy_pitch)
+
+    def snapshot(self, index: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """Model and data of one simulation, its parts coloured by their mass."""
+        model, data = super().snapshot(index)
+        self._parameters.paint(model)
+        return model, data

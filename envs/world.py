@@ -25,7 +25,7 @@ class Outcome:
     terminated: Bools
     """(n,) Whether the episode reached a terminal state."""
     diverged: Bools | None = None
-    """(n,) Whether the physics broke down, None if it did nowhere; such an episode is over and earns nothing."""
+    """(n,) Whether the physics broke down, None if nowhere; such an episode is over and earns nothing."""
     measures: dict[str, Floats] = field(default_factory=dict)
     """Further quantities by name, (n,) each, that are no part of the reward."""
 
@@ -39,7 +39,7 @@ class Mark:
     position: tuple[float, float, float]
     """Centre, or foot of an arrow, in metres."""
     size: tuple[float, float, float]
-    """Half sizes in metres; of an arrow: half width twice, and length."""
+    """Metres. Sphere and box: half sizes; cylinder: radius, half height, 0; arrow: width, width, length."""
     color: tuple[float, float, float, float]
     """Red, green, blue, opacity, each 0 to 1."""
     heading: float = 0.0
@@ -78,7 +78,7 @@ class World(Protocol):
         """Draw a new initial state for simulations ``ids`` (sorted), with one generator each."""
 
     def advance(self, actions: Floats, ids: NDArray[np.intp] | None) -> Outcome:
-        """One control step of ``ids`` (all if None) with actions (num, A) in [-1, 1]; other rows mean nothing."""
+        """One control step of ``ids`` (all if None), actions (num, A) in [-1, 1]; other rows mean nothing."""
 
     def observe(self, rows: Rows = ALL) -> Floats:
         """New array (len(rows), D)."""
@@ -101,7 +101,8 @@ class MujocoWorld(ABC):
 
     tasks: TaskDistribution
     view: View
-    # Set by worlds that observe derived quantities, such as contact forces, which a new state must be put through.
+    # Set by worlds that observe derived quantities, such as contact forces, which a new state must be put
+    # through.
     observes_derived = False
 
     def __init__(
