@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 from torch.func import functional_call
@@ -70,6 +71,13 @@ def make_world(
     """
     if horizon is not None:
         options["horizon"] = horizon
+    entry = gymnasium.spec(world).vector_entry_point
+    creator = load_env_creator(entry) if isinstance(entry, str) else entry
+    if not hasattr(creator, "sample_tasks"):
+        raise ValueError(
+            f"world '{world}' has no tasks to adapt to: its vector entry point must be a class with "
+            "`sample_tasks(num, split, rng)`, `reset(options={'tasks': [...]})` and `horizon`, as metarl's worlds are"
+        )
     env = gymnasium.make_vec(
         world,
         num_envs=num_envs,
@@ -77,12 +85,6 @@ def make_world(
         autoreset_mode=AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED,
         **options,
     )
-    for name in ("sample_tasks", "horizon"):
-        if not hasattr(env.unwrapped, name):
-            raise ValueError(
-                f"world '{world}' has no `{name}`: an agent needs a vector world with `sample_tasks(num, split, rng)`, "
-                "`reset(options={'tasks': [...]})` and `horizon`"
-            )
     return env.unwrapped
 
 

@@ -3,17 +3,32 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import ConvertCallback
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor
 
 from metarl.agents.experiment import Experiment
+from metarl.agents.policies import ObservationNormalizer
 from metarl.agents.ppo import PPOConfig
 from metarl.agents.rollouts import draw_tasks, make_world
 from metarl.training import Batch
+
+
+class Whitened(BaseFeaturesExtractor):
+    """Observations whitened by running statistics, which are buffers of the policy and so travel with it."""
+
+    def __init__(self, observation_space: gymnasium.spaces.Box):
+        super().__init__(observation_space, features_dim=observation_space.shape[0])
+        self.normalizer = ObservationNormalizer(observation_space.shape[0])
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Shape (B, D) to (B, D)."""
+        return self.normalizer(observations)
 
 
 class PPOTraining:
@@ -47,7 +62,7 @@ class PPOTraining:
             gae_lambda=config.gae_lambda,
             clip_range=config.clip,
             ent_coef=config.entropy,
-            policy_kwargs={"net_arch": list(config.hidden)},
+            policy_kwargs={"net_arch": list(config.hidden), "features_extractor_class": Whitened},
             seed=experiment.seed,
             device=device,
         )
@@ -73,7 +88,14 @@ class PPOTraining:
             "rollout/ep_rew_mean": float(buffer.rewards.sum() / episodes),
             "rollout/ep_len_mean": buffer.rewards.size / episodes,
         }
+        self._update_normalizer(torch.as_tensor(buffer.observations, dtype=torch.float64))
         return Batch(data=None, steps=int(buffer.rewards.size), metrics=metrics)
+
+    def _update_normalizer(self, obs: Tensor) -> None:
+        # After the rollout: its log-probabilities and values were computed with the statistics before.
+        obs = obs.reshape(-1, obs.shape[-1]).to(self.module.device)
+        count = torch.tensor(float(len(obs)), dtype=torch.float64)
+        self.module.features_extractor.normalizer.update(count, obs.sum(0), obs.square().sum(0))
 
     def loss(self, data: None) -> tuple[Tensor, dict[str, Any]]:
         """Not asked for: Stable-Baselines3 computes PPO's loss in its own minibatches (see `PPOUpdate`)."""

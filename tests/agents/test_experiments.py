@@ -1,0 +1,144 @@
+"""Every agent end to end on a small world: train, resume, evaluate, act, adapt."""
+
+from dataclasses import replace
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from metarl import checkpoints
+from metarl.agents import AGENTS, preset
+from metarl.agents.configs import MetaPolicyGradient, SamplingConfig
+from metarl.agents.experiment import Experiment
+from metarl.agents.experiments import open_run, resume, train
+from metarl.agents.meta_policy_gradient import MetaPolicyGradientTraining
+from metarl.agents.rollouts import make_world
+from metarl.training import generator
+
+WORLD = "metarl/PointNavigation-v0"
+SMALL = SamplingConfig(tasks=3, trajectories=4, horizon=10)
+
+
+def small(agent):
+    config = preset(agent)
+    if isinstance(config, MetaPolicyGradient):
+        return replace(config, sampling=SMALL, policy=replace(config.policy, hidden=(8,)))
+    return replace(config, environments=4, horizon=10, batch_size=20, epochs=2, hidden=(8,))
+
+
+def experiment(tmp_path, steps, **changes):
+    return Experiment(world=WORLD, steps=steps, seed=5, out=str(tmp_path), evaluate_every=0, **changes)
+
+
+def parameters(run):
+    return checkpoints.load(checkpoints.latest(run.run.checkpoints))[0]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_an_agent_trains_resumes_exactly_and_adapts(agent, tmp_path):
+    config = small(agent)
+    per_iteration = 40 if agent == "ppo" else 3 * 4 * 10 * (config.inner.steps + 1)
+    whole = train(agent, experiment(tmp_path / "whole", 4 * per_iteration), config, quiet=True)
+    half = train(agent, experiment(tmp_path / "half", 2 * per_iteration), config, quiet=True)
+    before = parameters(half)
+    resumed = resume(half.path, steps=4 * per_iteration, quiet=True)
+    expected, got = parameters(whole), parameters(resumed)
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+    assert any(not torch.equal(before[name], got[name]) for name in before if name in got)
+
+    evaluation = resumed.evaluate(inner_steps=2, tasks=2, repeats=2, trajectories=3)
+    assert evaluation.scores.shape == (2, 2, 1 if agent == "ppo" else 3)
+    assert np.isfinite(evaluation.scores).all()
+    action, _ = open_run(resumed.path).agent.predict(np.zeros(2, dtype=np.float32), deterministic=True)
+    assert action.shape == (2,)
+
+
+def test_adapting_gives_a_new_agent_and_leaves_the_old_one(tmp_path):
+    trained = train("promp", experiment(tmp_path, 240), small("promp"), quiet=True)
+    agent = trained.agent
+    before = {name: value.clone() for name, value in agent.params.items()}
+    world = make_world(WORLD, 4, 10)
+    adapted = agent.adapt(agent.sample(world, {"goal": [0.3, 0.3]}))
+    assert all(torch.equal(before[name], agent.params[name]) for name in before)
+    assert any(not torch.equal(adapted.params[name], before[name]) for name in before)
+    assert adapted.inner_steps == 1
+
+
+def test_only_the_context_adapts_in_cavia(tmp_path):
+    agent = train("cavia", experiment(tmp_path, 240), small("cavia"), quiet=True).agent
+    adapted = agent.adapt(agent.sample(make_world(WORLD, 4, 10), {"goal": [0.3, 0.3]}))
+    changed = {name for name in agent.params if not torch.equal(agent.params[name], adapted.params[name])}
+    assert changed == {"policy.context"}
+    assert torch.equal(agent.params["policy.context"], torch.zeros(5))
+
+
+def test_reptile_moves_towards_the_mean_of_the_adapted_parameters():
+    config = small("reptile")
+    torch.manual_seed(0)
+    algorithm = MetaPolicyGradientTraining(WORLD, config)
+    adapted = algorithm.collect(generator(0, 1, "collect")).data["adapted"]
+    loss, _ = algorithm.loss({"adapted": adapted})
+    loss.backward()
+    for name, parameter in algorithm.module.named_parameters():
+        if parameter.grad is not None:
+            expected = parameter.detach() - adapted[name].mean(0)
+            torch.testing.assert_close(parameter.grad, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_the_meta_gradient_is_the_mean_over_tasks():
+    config = small("promp")
+    torch.manual_seed(0)
+    algorithm = MetaPolicyGradientTraining(WORLD, config)
+    data = algorithm.collect(generator(0, 1, "collect")).data
+    whole = torch.autograd.grad(algorithm.loss(data)[0], algorithm.module.policy.log_std)[0]
+    one = lambda t: {  # noqa: E731
+        "support": [{n: v[t : t + 1] for n, v in each.items()} for each in data["support"]],
+        "query": {n: v[t : t + 1] for n, v in data["query"].items()},
+    }
+    alone = [torch.autograd.grad(algorithm.loss(one(t))[0], algorithm.module.policy.log_std)[0] for t in range(3)]
+    torch.testing.assert_close(whole, torch.stack(alone).mean(0))
+
+
+def test_learned_step_sizes_are_meta_parameters(tmp_path):
+    config = small("meta-sgd")
+    algorithm = MetaPolicyGradientTraining(WORLD, config)
+    names = dict(algorithm.module.named_parameters())
+    for name, parameter in algorithm.module.policy.named_parameters():
+        assert names[f"rule.lr.policy.{name}"].shape[-parameter.ndim :] == parameter.shape
+    loss, _ = algorithm.loss(algorithm.collect(generator(0, 1, "collect")).data)
+    loss.backward()
+    assert names["rule.lr.policy.log_std"].grad.abs().sum() > 0
+
+
+def test_promp_learns_to_navigate(tmp_path):
+    """A smoke test: a short training must make adaptation pay."""
+    config = preset("promp")
+    sampling = replace(config.sampling, tasks=10, trajectories=10, horizon=20)
+    config = replace(config, sampling=sampling, outer=replace(config.outer, lr=1e-2))
+    trained = train("promp", experiment(tmp_path, 25 * 4000), config, quiet=True)
+    scores = trained.evaluate(inner_steps=1, tasks=10, repeats=2).scores.mean((0, 1))
+    rows = trained.run.metrics()["adapt/return_1"]
+    assert scores[1] > scores[0]
+    assert np.mean(rows[-3:]) > np.mean(rows[:3])
+
+
+def test_a_world_without_tasks_is_refused():
+    with pytest.raises(ValueError, match="sample_tasks"):
+        make_world("CartPole-v1", 2)
+
+
+def test_an_unknown_agent_is_told_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'promp'"):
+        preset("pro-mp")
+
+
+def test_a_wrong_observation_is_refused(tmp_path):
+    agent = train("promp", experiment(tmp_path, 240), small("promp"), quiet=True).agent
+    with pytest.raises(ValueError, match="expected"):
+        agent.predict(np.zeros(7))
+
+
+def test_the_world_is_unknown():
+    with pytest.raises(gymnasium.error.Error):
+        train("promp", Experiment(world="metarl/CheetahDirr-v0", steps=10))
