@@ -1,0 +1,359 @@
+"""Environment steps per second of the worlds beside their peers; does a faster integrator play the same?
+
+    python benchmarks/worlds.py                       # speed, into benchmarks/results/worlds.json
+    python benchmarks/worlds.py --check-integrator    # into benchmarks/results/integrators.json
+
+Speed: every contender takes the same random actions for short slices, in a new random order each round, so
+that other
+load on the machine falls on all alike; ratios are taken within a round. The floor is the bare physics: the
+same model stepped in C++ from the same states by the same threads, with no observation and no reward.
+Peers that are not installed are left out and named (gymnasium[mujoco], stable-baselines3, envpool).
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+
+import metarl  # noqa: F401  registers the worlds
+
+ROOT = Path(__file__).resolve().parent
+SIZES = (64, 512)
+# Gymnasium's id, ours, and the arguments that make ours the same physics and the same ends.
+BODIES = {
+    "ant": (
+        "Ant-v5",
+        "metarl/AntDir-v0",
+        {"integrator": "rk4", "healthy_height": (0.2, 1.0), "horizon": 1000},
+        {"healthy_height": (0.2, 1.0), "horizon": 1000},
+    ),
+    "cheetah": ("HalfCheetah-v5", "metarl/CheetahDir-v0", {"horizon": 1000}, None),
+}
+
+
+@dataclass
+class Contender:
+    """Something that steps environments."""
+
+    name: str
+    num: int
+    step: Callable[[np.ndarray], object]
+    close: Callable[[], None]
+    before: Callable[[], None] = lambda: None
+    steps: int = 5
+
+
+def _processes(theirs: str, sizes: tuple[int, ...]) -> list[Contender]:
+    """Peers with a process for each environment; made first: what forks should have no threads."""
+    found = []
+    for num in sizes:
+        env = gymnasium.make_vec(theirs, num_envs=num, vectorization_mode="async")
+        env.reset(seed=0)
+        found.append(Contender(f"gymnasium AsyncVectorEnv {num}", num, env.step, env.close))
+    try:
+        from stable_baselines3.common.env_util import make_vec_env
+        from stable_baselines3.common.vec_env import SubprocVecEnv
+    except ImportError:
+        return found
+    for num in sizes:
+        env = make_vec_env(theirs, num, vec_env_cls=SubprocVecEnv, vec_env_kwargs={"start_method": "fork"})
+        env.reset()
+        found.append(Contender(f"SB3 SubprocVecEnv {num}", num, env.step, env.close))
+    return found
+
+
+def _envpool(theirs: str, threads: int) -> list[Contender]:
+    try:
+        import envpool
+    except ImportError:
+        return []
+    found = []
+    for num in SIZES:
+        env = envpool.make_gymnasium(theirs, num_envs=num, num_threads=threads, seed=0)
+        env.reset()
+        seen = env.step(np.full((num, *env.action_space.shape), 0.1))[0]
+        assert np.abs(seen).max() > 0, "EnvPool gives zero observations here"
+        found.append(Contender(f"EnvPool {num}", num, env.step, env.close))
+    return found
+
+
+def _ours(world: str, arguments: dict, label: str, threads: int) -> list[Contender]:
+    """Our vector face, and the floor beneath it: the same batch of simulations, stepped bare."""
+    found = []
+    for num in SIZES:
+        face, bare = (
+            gymnasium.make_vec(
+                world, num_envs=num, vectorization_mode="vector_entry_point", num_threads=threads, **arguments
+            )
+            for _ in range(2)
+        )
+        face.reset(seed=0), bare.reset(seed=0)
+        found.append(Contender(f"{label} {num}", num, face.step, face.close))
+        upper, lower = face.unwrapped.world.simulation, bare.unwrapped.world.simulation
+        batch, ctrl, skip = lower._batch, lower._batch.bind("ctrl"), lower.frame_skip
+
+        def step(actions, batch=batch, ctrl=ctrl, skip=skip):
+            ctrl[...] = actions
+            batch.step(nstep=skip)
+
+        def before(upper=upper, lower=lower):
+            lower.set_state(upper.get_state())
+
+        found.append(Contender(f"{label} floor {num}", num, step, bare.close, before))
+    return found
+
+
+def contenders(body: str, threads: int, process_sizes: tuple[int, ...]) -> list[Contender]:
+    """All that can be had for a body."""
+    theirs, world, same, default = BODIES[body]
+    found = []
+    try:
+        gymnasium.make(theirs).close()
+        found += _processes(theirs, process_sizes)
+        sync = gymnasium.make_vec(theirs, num_envs=8, vectorization_mode="sync")
+        sync.reset(seed=0)
+        found.append(Contender("gymnasium SyncVectorEnv 8", 8, sync.step, sync.close))
+    except gymnasium.error.DependencyNotInstalled:
+        pass
+    found += _envpool(theirs, threads)
+    found += _ours(world, same, "metarl", threads)
+    if default is not None:
+        found += _ours(world, default, "metarl default physics", threads)
+    return found
+
+
+def measure(body: str, rounds: int, seconds: float, threads: int, process_sizes: tuple[int, ...]) -> dict:
+    """Rates of all contenders, (rounds,) each, in environment steps per second of wall time."""
+    rng = np.random.default_rng(0)
+    all_of_them = contenders(body, threads, process_sizes)
+    space = gymnasium.make(BODIES[body][1]).action_space.shape
+    actions = {
+        each.num: rng.uniform(-1, 1, (32, each.num, *space)).astype(np.float64) for each in all_of_them
+    }
+    rates: dict[str, list[float]] = {each.name: [] for each in all_of_them}
+
+    def play(each: Contender) -> float:
+        each.before()
+        start = time.perf_counter()
+        for number in range(each.steps):
+            each.step(actions[each.num][number % 32])
+        return time.perf_counter() - start
+
+    for each in all_of_them:  # warm up: let bodies fall and lie as they do, and size the slices
+        for _ in range(2):
+            each.steps = max(2, round(each.steps * seconds / play(each)))
+    for _ in range(rounds):
+        for index in rng.permutation(len(all_of_them)):
+            each = all_of_them[index]
+            rates[each.name].append(each.num * each.steps / play(each))
+    for each in all_of_them:
+        each.close()
+    return rates
+
+
+def summary(values: list[float] | np.ndarray) -> dict:
+    """Median, quartiles, and a 95 % bootstrap interval of the median."""
+    values, rng = np.asarray(values), np.random.default_rng(0)
+    medians = np.median(rng.choice(values, (2000, len(values))), axis=1)
+    low, high = np.percentile(medians, [2.5, 97.5])
+    quarter, three_quarters = np.percentile(values, [25, 75])
+    names = ("median", "quartile_1", "quartile_3", "low", "high")
+    numbers = (np.median(values), quarter, three_quarters, low, high)
+    return {name: float(f"{number:.4g}") for name, number in zip(names, numbers, strict=True)}
+
+
+def ratios(rates: dict[str, list[float]]) -> dict:
+    """Ours over each peer and over the floor, within rounds."""
+    found = {}
+    for ours in [name for name in rates if name.startswith("metarl") and "floor" not in name]:
+        label, num = ours.rsplit(" ", 1)
+        for other in rates:
+            same_floor = other == f"{label} floor {num}"
+            if same_floor or not other.startswith("metarl"):
+                pair = np.array(rates[ours]) / np.array(rates[other])
+                found[f"{ours} / {other}"] = summary(pair)
+    return found
+
+
+def provenance() -> dict:
+    """What a figure must carry: command, versions, commit, host."""
+    versions = {}
+    for name in ("numpy", "gymnasium", "mujoco", "stable_baselines3", "envpool"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = None
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    processor = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next((line.split(":")[1].strip() for line in lines if "model name" in line), processor)
+    return {
+        "command": "python " + " ".join(["benchmarks/worlds.py", *sys.argv[1:]]),
+        "commit": commit.stdout.strip(),
+        "versions": {"python": platform.python_version(), **versions},
+        "host": {"processor": processor, "cores": len(os.sched_getaffinity(0)), "system": platform.system()},
+        "date": time.strftime("%Y-%m-%d"),
+        "load_average_at_start": os.getloadavg()[0],
+    }
+
+
+def speed(options: argparse.Namespace) -> dict:
+    """Measure all bodies and print the table."""
+    result = {**provenance(), "unit": "environment steps per second of wall time", "threads": options.threads}
+    result.update(rounds=options.rounds, seconds=options.seconds, bodies={})
+    for body in options.bodies:
+        rates = measure(body, options.rounds, options.seconds, options.threads, tuple(options.processes))
+        shares = ratios(rates)
+        result["bodies"][body] = {
+            "same_physics_as": BODIES[body][0],
+            "rates": {
+                name: {**summary(values), "raw": np.round(values).tolist()} for name, values in rates.items()
+            },
+            "ratios": shares,
+        }
+        print(f"\n{body}")
+        for name, values in rates.items():
+            print(f"  {name:38s} {np.median(values):10,.0f} steps/s")
+        for name, share in shares.items():
+            print(f"  {name:78s} {share['median']:6.2f}  [{share['low']:.2f}, {share['high']:.2f}]")
+    return result
+
+
+def gait(parameters: np.ndarray, elapsed: int, dt: float, size: int) -> np.ndarray:
+    """Open-loop gaits: each joint a sine of its own offset, amplitude and phase at one common frequency.
+
+    Args:
+        parameters: (n, 3 A + 1).
+        elapsed: Steps since the start.
+        dt: Seconds per step.
+        size: Number of actions A.
+    """
+    offset, amplitude, phase = (parameters[:, i * size : (i + 1) * size] for i in range(3))
+    frequency = 1.5 + np.tanh(parameters[:, -1:])
+    return np.tanh(offset + amplitude * np.sin(2 * np.pi * frequency * elapsed * dt + phase))
+
+
+def returns(world: str, integrator: str, parameters: np.ndarray, seed: int, horizon: int) -> np.ndarray:
+    """Return of one episode of each gait, (n,), in the world's first test task."""
+    env = gymnasium.make_vec(
+        world,
+        num_envs=len(parameters),
+        vectorization_mode="vector_entry_point",
+        autoreset_mode="Disabled",
+        integrator=integrator,
+        horizon=horizon,
+    ).unwrapped
+    env.reset(seed=seed, options={"task": env.tasks.enumerate("test")[0]})
+    total, size = np.zeros(len(parameters)), env.single_action_space.shape[0]
+    for elapsed in range(horizon):
+        total += env.step(gait(parameters, elapsed, env.world.dt, size))[1]
+    env.close()
+    return total
+
+
+def search(world: str, integrator: str, rng: np.random.Generator, horizon: int) -> np.ndarray:
+    """A gait that gets somewhere, found by the cross-entropy method; returns the last population, (n, P)."""
+    size = gymnasium.make(world).action_space.shape[0]
+    mean, spread = np.zeros(3 * size + 1), np.ones(3 * size + 1)
+    for number in range(15):
+        population = mean + spread * rng.standard_normal((64, len(mean)))
+        order = np.argsort(-returns(world, integrator, population, number, horizon))
+        elite = population[order[:10]]
+        mean, spread = elite.mean(axis=0), elite.std(axis=0) + 0.05
+    return np.concatenate((mean[None], population[:31], rng.standard_normal((32, len(mean)))))
+
+
+def compare(world: str, slow: str, fast: str, options: argparse.Namespace) -> dict:
+    """Play gaits found under one integrator under both."""
+    horizon = 200
+    gaits = search(world, slow, np.random.default_rng(0), horizon)
+    best = np.repeat(gaits[:1], options.episodes, axis=0)
+    mine, other = (returns(world, each, best, 1000, horizon) for each in (slow, fast))
+    again = returns(world, slow, best, 5000, horizon)
+    many = np.array(
+        [[returns(world, each, gaits, 100 + seed, horizon) for seed in range(8)] for each in (slow, fast)]
+    )
+    means = many.mean(axis=1)
+    ranks = np.argsort(np.argsort(means, axis=1), axis=1)
+    error = np.sqrt(mine.var(ddof=1) / len(mine) + other.var(ddof=1) / len(other))
+    return {
+        "from": slow,
+        "to": fast,
+        "best_gait": {slow: float(mine.mean()), fast: float(other.mean()), "sd": float(mine.std(ddof=1))},
+        "difference": float(other.mean() - mine.mean()),
+        "interval_95": [float(other.mean() - mine.mean() + sign * 1.96 * error) for sign in (-1, 1)],
+        "ks_distance": ks_distance(mine, other),
+        "ks_distance_same_integrator": ks_distance(mine, again),
+        "ks_distance_5_percent": float(1.358 * np.sqrt(2 / len(mine))),
+        "gaits": len(gaits),
+        "rank_correlation_of_gaits": float(np.corrcoef(ranks)[0, 1]),
+        "correlation_of_gaits": float(np.corrcoef(means)[0, 1]),
+    }
+
+
+def ks_distance(one: np.ndarray, two: np.ndarray) -> float:
+    """Largest distance between two empirical distribution functions."""
+    places = np.concatenate((one, two))
+    below = [np.searchsorted(np.sort(each), places, side="right") / len(each) for each in (one, two)]
+    return float(np.abs(below[0] - below[1]).max())
+
+
+def check_integrators(options: argparse.Namespace) -> dict:
+    """Every world whose asset's integrator could be exchanged for a faster one."""
+    result = {**provenance(), "episodes": options.episodes, "worlds": {}}
+    pairs = {
+        "metarl/AntDir-v0": ("rk4", "implicitfast"),
+        "metarl/CheetahDir-v0": ("euler", "implicitfast"),
+        "metarl/HopperParams-v0": ("rk4", "implicitfast"),
+        "metarl/WalkerParams-v0": ("rk4", "implicitfast"),
+    }
+    for world, (slow, fast) in pairs.items():
+        result["worlds"][world] = compare(world, slow, fast, options)
+        print(world, json.dumps(result["worlds"][world], indent=1))
+    return result
+
+
+def main() -> None:
+    """Read the command line, measure, write the result."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check-integrator", action="store_true", help="compare integrators instead of speed"
+    )
+    parser.add_argument("--bodies", nargs="+", choices=BODIES, default=list(BODIES))
+    parser.add_argument("--rounds", type=int, default=15, help="slices of each contender")
+    parser.add_argument("--seconds", type=float, default=0.3, help="length of a slice")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument(
+        "--processes", type=int, nargs="+", default=[8, 64], help="sizes of process-based peers"
+    )
+    parser.add_argument(
+        "--episodes", type=int, default=512, help="episodes of the best gait, each integrator"
+    )
+    parser.add_argument("--out", type=Path, help="where to write the result")
+    options = parser.parse_args()
+    result = check_integrators(options) if options.check_integrator else speed(options)
+    out = options.out or ROOT / "results" / (
+        "integrators.json" if options.check_integrator else "worlds.json"
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"\nwritten to {out}")
+
+
+if __name__ == "__main__":
+    main()
