@@ -247,6 +247,12 @@ class WorldVectorEnv(VectorEnv):
         self._generators(range(self.num_envs))
         return tuple(self._seeds)
 
+    def as_sb3(self):
+        """This world as a Stable-Baselines3 `VecEnv` (see `metarl.envs.sb3.SB3VecEnv`)."""
+        from metarl.envs.sb3 import SB3VecEnv
+
+        return SB3VecEnv(self)
+
     def sample_tasks(
         self, num: int, split: str = "train", rng: np.random.Generator | int | None = None
     ) -> list[Task]:

@@ -9,8 +9,14 @@ HELP = (
 )
 
 
+def has_screen() -> bool:
+    """Whether windows can be opened, as far as the environment tells."""
+    return not sys.platform.startswith("linux") or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
+
+
 def choose_backend() -> None:
     """Draw off screen through EGL where there is no screen and nothing else was asked for."""
-    headless = not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    if sys.platform.startswith("linux") and headless:
+    if not has_screen():
         os.environ.setdefault("MUJOCO_GL", "egl")

@@ -1,5 +1,6 @@
 """Pictures of a simulation, off screen or in a window; nothing is made before the first is asked for."""
 
+import threading
 from typing import Any
 
 import mujoco
@@ -32,6 +33,7 @@ class Screen:
         self.width, self.height = width, height
         self._renderer: Any = None
         self._viewer: Any = None
+        self._threads: list[threading.Thread] = []
         self._shown: tuple[Any, Any] | None = None
 
     def show(self, world: World, index: int, mode: str | None) -> NDArray[np.uint8] | None:
@@ -63,7 +65,9 @@ class Screen:
         model, data = world.snapshot(index)
         if self._viewer is None:
             self._shown = (model, data)
+            before = set(threading.enumerate())
             self._viewer = _viewer(model, data)
+            self._threads = [each for each in threading.enumerate() if each not in before]
             camera = _camera(model, world.view)
             for name in ("type", "trackbodyid", "distance", "azimuth", "elevation", "lookat"):
                 setattr(self._viewer.cam, name, getattr(camera, name))
@@ -80,7 +84,9 @@ class Screen:
             self._renderer = None
         if self._viewer is not None:
             self._viewer.close()
-            self._viewer = None
+            for thread in self._threads:  # a window that outlives the interpreter takes it down
+                thread.join(timeout=5)
+            self._viewer, self._threads = None, []
 
 
 def _copy_state(model: Any, data: Any, to_model: Any, to_data: Any) -> None:
@@ -103,14 +109,16 @@ def _renderer(model: Any, height: int, width: int) -> Any:
 
 
 def _viewer(model: Any, data: Any) -> Any:
+    if not graphics.has_screen():  # asked beforehand, as the viewer would end the whole process
+        raise DependencyNotInstalled(
+            "a window needs a screen (DISPLAY); use render_mode='rgb_array' without one"
+        )
     try:
         from mujoco import viewer
 
         return viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False)
-    except Exception as error:  # no display, no glfw: each with an error of its own
-        message = (
-            f"a window needs a screen (DISPLAY) and glfw; use render_mode='rgb_array' without one. {error}"
-        )
+    except ImportError as error:
+        message = f"a window needs glfw (pip install glfw); use render_mode='rgb_array' without it ({error})"
         raise DependencyNotInstalled(message) from error
 
 

@@ -319,6 +319,7 @@ class MultiplierTasks(TaskDistribution):
         )
         rng = np.random.default_rng(seed)
         self._test = [self._any(rng) for _ in range(num_test)]
+        self._list = np.stack([self._flat(task) for task in self._test])
         tasks = [{key: np.round(value, 9).tolist() for key, value in task.items()} for task in self._test]
         self.rule = {"bases": self.bases, "limit": self.limit, "tasks": tasks}
 
@@ -334,10 +335,11 @@ class MultiplierTasks(TaskDistribution):
             if split == "all" or not self._listed(task):
                 return task
 
+    def _flat(self, task: Task) -> np.ndarray:
+        return np.concatenate([np.ravel(task[key]) for key in self.keys])
+
     def _listed(self, task: Task) -> bool:
-        return any(
-            all(np.allclose(task[key], test[key], rtol=1e-9) for key in self.keys) for test in self._test
-        )
+        return bool((np.abs(self._list - self._flat(task)) <= 1e-9 * self._list).all(axis=1).any())
 
     def _contains(self, task, split):
         for key in self.keys:

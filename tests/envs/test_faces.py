@@ -80,12 +80,13 @@ def test_disabled_freezes_what_has_finished(world):
     for action in actions[:2]:
         env.step(action)
     mask = np.array([False, True, False])
-    restarted, info = env.reset(options={"reset_mask": mask})
+    _, info = env.reset(options={"reset_mask": mask})
     assert list(info["_task"]) == [False, True, False]
     for action in actions[2:5]:
         obs, reward, terminated, truncated, _ = env.step(action)
     finished = terminated | truncated
-    assert finished[0] and finished[2]
+    assert finished[0]
+    assert finished[2]
     later, reward, still_terminated, still_truncated, info = env.step(actions[5])
     np.testing.assert_array_equal(later[finished], obs[finished])
     np.testing.assert_array_equal(reward[finished], 0)
