@@ -197,7 +197,7 @@ class IntervalTasks(TaskDistribution):
         self._cells = _split_cells(index % every == every // 2)
 
     def _draw(self, split, rng):
-        cell = int(rng.choice(self._cells[split]))
+        cell = _pick(self._cells[split], rng)
         place = (cell + rng.uniform(BORDER, 1 - BORDER)) / self.cells
         return {self.key: float(self.low + (self.high - self.low) * place)}
 
@@ -231,7 +231,7 @@ class GridTasks(TaskDistribution):
         self._cells = _split_cells((column + 2 * row) % every == every // 2)
 
     def _draw(self, split, rng):
-        cell = np.array(divmod(int(rng.choice(self._cells[split])), self.cells))
+        cell = np.array(divmod(_pick(self._cells[split], rng), self.cells))
         place = (cell + rng.uniform(BORDER, 1 - BORDER, 2)) / self.cells
         return {self.key: ((2 * place - 1) * self.half).tolist()}
 
@@ -272,7 +272,7 @@ class SectorTasks(TaskDistribution):
         self._cells = _split_cells(np.arange(sectors) % every == every // 2)
 
     def _draw(self, split, rng):
-        sector = int(rng.choice(self._cells[split]))
+        sector = _pick(self._cells[split], rng)
         angle = 2 * np.pi * (sector + rng.uniform(BORDER, 1 - BORDER)) / self.sectors
         radius = self.radius * np.sqrt(rng.uniform(BORDER, 1 - BORDER))
         return {self.key: [float(radius * np.cos(angle)), float(radius * np.sin(angle))]}
@@ -364,6 +364,11 @@ class MultiplierTasks(TaskDistribution):
 def _check_cells(cells: int, every: int) -> None:
     if not 2 <= every <= cells:
         raise ValueError(f"expected 2 <= every <= number of cells, got every={every} and {cells} cells")
+
+
+def _pick(cells: list[int], rng: np.random.Generator) -> int:
+    """One of the cells."""
+    return cells[int(rng.integers(len(cells)))]
 
 
 def _split_cells(test: np.ndarray) -> dict[str, list[int]]:
