@@ -8,19 +8,22 @@ Legend: N images, C channels, H and W height and width, B a batch, D features.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metarl.names import unknown
+from metarl.activations import nonlinearity
+from metarl.blocks import NORMS, BatchNorm, ConvBlock, GroupNorm, LayerNorm, MaxPool2d
+from metarl.convolution import conv2d
 from metarl.pooling import max_pool
 from metarl.transforms import refuse_fused_norms, stateless
 
 __all__ = [
     "MLP",
+    "NORMS",
     "BatchNorm",
     "ConvBlock",
     "GroupNorm",
@@ -28,36 +31,15 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "MaxPool2d",
+    "conv2d",
     "linear",
     "lstm_cell",
+    "max_pool",
     "mlp",
     "nonlinearity",
     "refuse_fused_norms",
     "stateless",
 ]
-
-
-def identity(x: Tensor) -> Tensor:
-    """The input."""
-    return x
-
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "elu": F.elu,
-    "silu": F.silu,
-    "leaky_relu": F.leaky_relu,
-    "softplus": F.softplus,
-    "identity": identity,
-}
-
-
-def nonlinearity(name: str) -> Callable[[Tensor], Tensor]:
-    """The function of that name; ValueError with the nearest name for one that is not known."""
-    if name not in ACTIVATIONS:
-        raise unknown("activation", name, ACTIVATIONS)
-    return ACTIVATIONS[name]
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -202,128 +184,3 @@ class LSTMCell(nn.Module):
             zeros = x.new_zeros(*x.shape[:-1], self.hidden_size)
             state = (zeros, zeros)
         return lstm_cell(dict(self.named_parameters()), x, state)
-
-
-def _standardise(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
-    """Zero mean and unit (biased) variance over `dims`."""
-    centred = x - x.mean(dims, keepdim=True)
-    return centred * (centred.square().mean(dims, keepdim=True) + eps).rsqrt()
-
-
-class BatchNorm(nn.Module):
-    """Batch norm by the statistics of the batch at hand, without running averages (Ioffe, Szegedy 2015).
-
-    A query batch is thus normalised by its own statistics: results are transductive, and should be reported
-    so.
-
-    Args:
-        channels: C, the size of axis 1.
-        eps: Added to the variance.
-        affine: Whether to learn a scale and a shift.
-    """
-
-    def __init__(self, channels: int, eps: float = 1e-5, affine: bool = True):
-        super().__init__()
-        self.channels, self.eps = channels, eps
-        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape (N, C, ...) to the same shape."""
-        if x.dim() < 2 or x.shape[1] != self.channels:
-            raise ValueError(f"expected shape (N, {self.channels}, ...), got {tuple(x.shape)}")
-        x = _standardise(x, (0, *range(2, x.dim())), self.eps)
-        return x if self.weight is None else _affine(x, self.weight, self.bias)
-
-
-class GroupNorm(nn.Module):
-    """Group norm (Wu and He 2018), each image by itself; `groups=1` is layer norm over an image."""
-
-    def __init__(self, groups: int, channels: int, eps: float = 1e-5):
-        super().__init__()
-        if channels % groups:
-            raise ValueError(f"channels must be a multiple of groups, got {channels} and {groups}")
-        self.groups, self.eps = groups, eps
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape (N, C, ...) to the same shape."""
-        grouped = x.reshape(x.shape[0], self.groups, -1)
-        return _affine(_standardise(grouped, (2,), self.eps).reshape(x.shape), self.weight, self.bias)
-
-
-class LayerNorm(nn.Module):
-    """Layer norm over the last axes (Ba et al. 2016).
-
-    Args:
-        shape: Sizes of the last axes, or of the last one.
-        eps: Added to the variance.
-    """
-
-    def __init__(self, shape: int | Sequence[int], eps: float = 1e-5):
-        super().__init__()
-        self.shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(self.shape))
-        self.bias = nn.Parameter(torch.zeros(self.shape))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape (..., *shape) to the same shape."""
-        if tuple(x.shape[-len(self.shape) :]) != self.shape:
-            raise ValueError(f"layer norm over {self.shape} got {tuple(x.shape)}")
-        return _standardise(x, tuple(range(-len(self.shape), 0)), self.eps) * self.weight + self.bias
-
-
-def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    shape = (-1,) + (1,) * (x.dim() - 2)
-    return x * weight.view(shape) + bias.view(shape)
-
-
-class MaxPool2d(nn.Module):
-    """Max-pooling over 2x2 windows without overlap; an odd last row or column is dropped."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape (N, C, H, W) to (N, C, H // 2, W // 2)."""
-        return max_pool(x)
-
-
-NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "batch": BatchNorm,
-    "layer": lambda channels: GroupNorm(1, channels),
-    "group": lambda channels: GroupNorm(math.gcd(8, channels), channels),
-    "none": lambda channels: nn.Identity(),
-}
-
-
-class ConvBlock(nn.Module):
-    """3x3 convolution, norm, nonlinearity and halving of the image: the brick of few-shot backbones.
-
-    Args:
-        inputs: Channels in.
-        outputs: Channels out.
-        norm: "batch" (by the batch at hand), "layer", "group" or "none".
-        halve: "pool" (2x2 max-pooling), "stride" (a convolution of stride 2, no pooling) or "none".
-        act: Name of the nonlinearity.
-    """
-
-    def __init__(
-        self, inputs: int, outputs: int, norm: str = "batch", halve: str = "pool", act: str = "relu"
-    ):
-        super().__init__()
-        if norm not in NORMS:
-            raise unknown("norm", norm, NORMS)
-        if halve not in ("pool", "stride", "none"):
-            raise unknown("way to halve the image", halve, ("pool", "stride", "none"))
-        self.conv = nn.Conv2d(inputs, outputs, 3, stride=2 if halve == "stride" else 1, padding=1)
-        self.norm = NORMS[norm](outputs)
-        self.halve = halve
-        self.act = nonlinearity(act)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape (N, inputs, H, W) to (N, outputs, H', W')."""
-        x = self.norm(self.conv(x))
-        if self.halve != "pool":
-            return self.act(x)
-        # The maximum commutes with a function that rises: pool first, for a quarter of the work.
-        return max_pool(self.act(x)) if self.act is F.silu else self.act(max_pool(x))

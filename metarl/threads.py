@@ -5,6 +5,7 @@ it
 computes: two tasks on two cores beat one task at a time on both.
 """
 
+import inspect
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -99,7 +100,7 @@ def _signature(task: Any) -> frozenset[Any]:
             waiting += [each.__func__, each.__self__]
         elif isinstance(each, FunctionType):
             found.add(each.__code__)
-            waiting += [cell.cell_contents for cell in each.__closure__ or ()]
+            waiting += inspect.getclosurevars(each).nonlocals.values()
         elif callable(each):
             found.add(id(each))
     return frozenset(found)
@@ -112,10 +113,11 @@ def _swaps_refused() -> Iterator[None]:
     def check(module: nn.Module, _: Any) -> None:
         if in_stateless_call():
             return
-        if any(p is not None and not isinstance(p, nn.Parameter) for p in module._parameters.values()):
+        held = (p for each in module.modules() for p in each._parameters.values() if p is not None)
+        if not all(isinstance(p, nn.Parameter) for p in held):
             raise SharedModule(
-                f"how='threads' would share one {type(module).__name__} between threads while functional_call has "
-                "its params swapped: use metarl.nn.stateless(module)(params, x), or how='loop'"
+                f"how='threads' would share one {type(module).__name__} between threads with params swapped in by "
+                "functional_call: use metarl.nn.stateless(module)(params, x), or how='loop'"
             )
 
     handle = register_module_forward_pre_hook(check)

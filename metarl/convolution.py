@@ -1,0 +1,111 @@
+"""Convolution whose derivatives of every order are convolutions of the same cost.
+
+A convolution is linear in the image and in the filters, so three maps are closed under differentiation: the
+convolution, its gradient by the image and its gradient by the filters. PyTorch's own double backward takes
+other roads, some of them slow. On a CPU images are kept with the channels last, which is a third faster.
+
+Legend: N images, C channels in, O channels out, H and W height and width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+from metarl.transforms import inside_transform
+
+LAST = torch.channels_last
+aten = torch.ops.aten
+
+
+def conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0
+) -> Tensor:
+    """A convolution with square strides and paddings.
+
+    Args:
+        x: Images (N, C, H, W).
+        weight: Filters (O, C, h, w).
+        bias: (O,), or None.
+        stride: Step of the window, in pixels.
+        padding: Zeros added on each side, in pixels.
+
+    Returns:
+        (N, O, H', W'), on a CPU with the channels last in memory.
+    """
+    if inside_transform() or x.device.type != "cpu":
+        return F.conv2d(x, weight, bias, stride, padding)
+    if weight.shape[1] == 1 and not x.requires_grad:
+        return _of_one_channel(x, weight, bias, stride, padding)
+    y = _Convolution.apply(x.contiguous(memory_format=LAST), weight, stride, padding)
+    return y if bias is None else y + bias.view(-1, 1, 1)
+
+
+def _of_one_channel(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
+    """One matrix product over windows: a convolution of a single channel is slow otherwise."""
+    height, width = weight.shape[2:]
+    windows = F.pad(x[:, 0], (padding,) * 4).unfold(1, height, stride).unfold(2, width, stride)
+    n, rows, columns = windows.shape[:3]
+    windows, filters = windows.reshape(n * rows * columns, height * width), weight.flatten(1).T
+    y = windows @ filters if bias is None else torch.addmm(bias, windows, filters)
+    return y.view(n, rows, columns, -1).permute(0, 3, 1, 2)
+
+
+def _gradients(grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, mask: list[bool]):
+    sizes = [stride] * 2, [padding] * 2, [1, 1]
+    return aten.convolution_backward(grad, x, weight, None, *sizes, False, [0, 0], 1, mask)
+
+
+class _Convolution(Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.sizes = stride, padding
+        return aten.convolution(x, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        x, weight = ctx.saved_tensors
+        by_x = _ByImage.apply(grad, weight, x.shape, *ctx.sizes) if ctx.needs_input_grad[0] else None
+        by_weight = _ByFilters.apply(grad, x, weight.shape, *ctx.sizes) if ctx.needs_input_grad[1] else None
+        return by_x, by_weight, None, None
+
+
+class _ByImage(Function):
+    """The gradient of a convolution by its image: linear in the outer gradient and in the filters."""
+
+    @staticmethod
+    def forward(ctx, grad: Tensor, weight: Tensor, shape: torch.Size, stride: int, padding: int) -> Tensor:
+        ctx.save_for_backward(grad, weight)
+        ctx.sizes = stride, padding
+        like = torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=LAST)
+        return _gradients(
+            grad.contiguous(memory_format=LAST), like, weight, stride, padding, [True, False, False]
+        )[0]
+
+    @staticmethod
+    def backward(ctx, outer: Tensor):
+        grad, weight = ctx.saved_tensors
+        by_grad = _Convolution.apply(outer, weight, *ctx.sizes) if ctx.needs_input_grad[0] else None
+        by_weight = (
+            _ByFilters.apply(grad, outer, weight.shape, *ctx.sizes) if ctx.needs_input_grad[1] else None
+        )
+        return by_grad, by_weight, None, None, None
+
+
+class _ByFilters(Function):
+    """The gradient of a convolution by its filters: linear in the outer gradient and in the image."""
+
+    @staticmethod
+    def forward(ctx, grad: Tensor, x: Tensor, shape: torch.Size, stride: int, padding: int) -> Tensor:
+        ctx.save_for_backward(grad, x)
+        ctx.sizes = stride, padding
+        grad, like = grad.contiguous(memory_format=LAST), x.new_empty(shape)
+        return _gradients(grad, x, like, stride, padding, [False, True, False])[1]
+
+    @staticmethod
+    def backward(ctx, outer: Tensor):
+        grad, x = ctx.saved_tensors
+        by_grad = _Convolution.apply(x, outer, *ctx.sizes) if ctx.needs_input_grad[0] else None
+        by_x = _ByImage.apply(grad, outer, x.shape, *ctx.sizes) if ctx.needs_input_grad[1] else None
+        return by_grad, by_x, None, None, None

@@ -1,0 +1,87 @@
+import pytest
+import torch
+
+from metarl.update_rules import SGD, LearnedSGD, adapted_names, clip_gradients
+
+PARAMS = {
+    "a.w": torch.tensor([1.0, 2.0]),
+    "a.b": torch.tensor(3.0),
+    "context.z": torch.zeros(2),
+    "n": torch.tensor(1),
+}
+GRADS = {"a.w": torch.tensor([3.0, -4.0]), "a.b": torch.tensor(12.0)}
+
+
+def test_adapted_names_by_pattern():
+    assert adapted_names({**PARAMS, "rule.lr": torch.ones(1)}) == ("a.w", "a.b", "context.z")
+    assert adapted_names(PARAMS, ("context.*",)) == ("context.z",)
+    assert adapted_names(PARAMS, "a.*") == ("a.w", "a.b")
+
+
+@pytest.mark.parametrize(
+    ("adapted", "match"),
+    [(("contxt.z",), "did you mean 'context.z'"), ((), "empty"), (("n",), "floating-point")],
+)
+def test_adapted_names_refuses(adapted, match):
+    with pytest.raises(ValueError, match=match):
+        adapted_names(PARAMS, adapted)
+    with pytest.raises(ValueError, match="matches no parameter"):
+        adapted_names({**PARAMS, "rule.lr": torch.ones(1)}, ("rule.*",))
+
+
+def test_sgd_by_hand():
+    new = SGD(lr=0.5).update(PARAMS, GRADS)
+    assert new["a.w"].tolist() == [-0.5, 4.0]
+    assert new["a.b"].item() == -3.0
+    assert SGD().init(PARAMS, 3) == {}
+
+
+def test_clipping_by_value_and_by_joint_norm():
+    by_value = clip_gradients(GRADS, 3.5, "value")
+    assert by_value["a.w"].tolist() == [3.0, -3.5]
+    assert by_value["a.b"].item() == 3.5
+    by_norm = clip_gradients(GRADS, 6.5, "norm")  # the joint norm is 13
+    assert by_norm["a.w"].tolist() == [1.5, -2.0]
+    assert by_norm["a.b"].item() == 6.0
+    assert clip_gradients(GRADS, 13.5, "norm")["a.w"].tolist() == [3.0, -4.0]
+
+
+def test_clipping_of_zero_gradients_has_a_finite_derivative():
+    zero = torch.zeros(2, requires_grad=True)
+    (grad,) = torch.autograd.grad(clip_gradients({"a": zero}, 1.0)["a"].sum(), zero)
+    assert grad.tolist() == [1.0, 1.0]
+
+
+def test_learned_sizes_have_the_shapes_of_the_table():
+    def shapes(**kw):
+        return {k: tuple(v.shape) for k, v in LearnedSGD(**kw).init(PARAMS, 3, "a.*").items()}
+
+    assert shapes(per="step") == {"rule.lr": (3,)}
+    assert shapes(per="tensor") == {"rule.lr.a.w": (3,), "rule.lr.a.b": (3,)}
+    assert shapes(per="parameter") == {"rule.lr.a.w": (3, 2), "rule.lr.a.b": (3,)}
+    assert shapes(per="parameter", shared_over_steps=True) == {"rule.lr.a.w": (1, 2), "rule.lr.a.b": (1,)}
+
+
+def test_learned_sizes_by_hand_and_beyond_the_trained_steps():
+    rule = LearnedSGD(per="tensor")
+    params = {**PARAMS, "rule.lr.a.w": torch.tensor([1.0, 0.5]), "rule.lr.a.b": torch.tensor([0.0, 0.25])}
+    assert rule.update(params, GRADS, 0)["a.w"].tolist() == [-2.0, 6.0]
+    for step in (1, 2, 7):
+        assert rule.update(params, GRADS, step)["a.w"].tolist() == [-0.5, 4.0]
+        assert rule.update(params, GRADS, step)["a.b"].item() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: SGD(lr=0.0), "lr must"),
+        (lambda: SGD(clip=-1.0), "clip must"),
+        (lambda: SGD(clip=1.0, clip_by="size"), "clip_by"),
+        (lambda: LearnedSGD(per="layer"), "per must"),
+        (lambda: SGD().init(PARAMS, 0), "steps"),
+        (lambda: LearnedSGD().update(PARAMS, GRADS, 0), "rule.lr.a.w"),
+    ],
+)
+def test_mistakes_are_named(make, match):
+    with pytest.raises(ValueError, match=match):
+        make()
