@@ -111,7 +111,11 @@ def test_frozen_simulations_do_not_disturb_the_others():
     for action in actions[3:8]:
         obs, other = env.step(action)[0], twin.step(action)[0]
         np.testing.assert_array_equal(obs[0], other[0])
+    clock = env.unwrapped.world.simulation.bind("time")
+    frozen = clock[0]
     last = [env.step(action) for action in actions[8:11]]
+    assert clock[0] == frozen
+    assert clock[1] == pytest.approx(8 * 0.05)
     np.testing.assert_array_equal(last[-1][0][0], obs[0])
     assert [list(step[3]) for step in last] == [[True, False], [True, False], [True, True]]
 
