@@ -139,7 +139,8 @@ class ConvBlock(nn.Module):
     Args:
         inputs: Channels in.
         outputs: Channels out.
-        norm: "batch" (by the batch at hand), "layer", "group" or "none".
+        norm: "batch" (by the batch at hand; the convolution then has no bias, which the norm would take away
+            again), "layer", "group" or "none".
         halve: "pool" (2x2 max-pooling), "stride" (a convolution of stride 2, no pooling) or "none".
         act: Name of the nonlinearity.
     """
@@ -152,7 +153,8 @@ class ConvBlock(nn.Module):
             raise unknown("norm", norm, NORMS)
         if halve not in ("pool", "stride", "none"):
             raise unknown("way to halve the image", halve, ("pool", "stride", "none"))
-        self.conv = nn.Conv2d(inputs, outputs, 3, stride=2 if halve == "stride" else 1, padding=1)
+        stride, bias = 2 if halve == "stride" else 1, norm != "batch"
+        self.conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=bias)
         self.norm = NORMS[norm](outputs)
         self.halve = halve
         self.act = nonlinearity(act)
@@ -160,9 +162,7 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Shape (N, inputs, H, W) to (N, outputs, H', W')."""
         by_batch = isinstance(self.norm, BatchNorm)
-        # The norm takes the mean away again, and a bias with it.
-        bias = None if by_batch else self.conv.bias
-        x = conv2d(x, self.conv.weight, bias, self.conv.stride[0], self.conv.padding[0])
+        x = conv2d(x, self.conv.weight, self.conv.bias, self.conv.stride[0], self.conv.padding[0])
         rising = self.act is not F.silu
         if by_batch and rising and self.halve == "pool":
             return self.act(self.norm.then_max_pool(x))

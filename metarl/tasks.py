@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.utils import _pytree as pytree
 
 from metarl.threads import in_threads
@@ -215,6 +214,10 @@ class _Weighted(torch.autograd.Function):
         return losses.clone()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, weights: Tensor):
+        if torch.is_grad_enabled():
+            raise ValueError(
+                "over_tasks knows the first derivative only: for more (create_graph=True), differentiate "
+                "torch.vmap(task, (None, 0))(params, tasks)"
+            )
         return None, None, *(torch.tensordot(weights.to(grad.dtype), grad, dims=1) for grad in ctx.grads)

@@ -116,8 +116,8 @@ def _swaps_refused() -> Iterator[None]:
         held = (p for each in module.modules() for p in each._parameters.values() if p is not None)
         if not all(isinstance(p, nn.Parameter) for p in held):
             raise SharedModule(
-                f"how='threads' would share one {type(module).__name__} between threads with params swapped in by "
-                "functional_call: use metarl.nn.stateless(module)(params, x), or how='loop'"
+                f"how='threads' would share one {type(module).__name__} between threads as functional_call "
+                "has swapped its params: use metarl.nn.stateless(module)(params, x), or how='loop'"
             )
 
     handle = register_module_forward_pre_hook(check)
