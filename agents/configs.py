@@ -16,9 +16,9 @@ class PolicyConfig:
     """Between the layers."""
     spread: Literal["parameter", "network"] = "parameter"
     """Log standard deviation: one learned number per action, or a second head of the network."""
-    initial_std: float = 1.0
+    initial_std: float = 0.6
     """Standard deviation of the actions at the start."""
-    minimum_std: float = 0.05
+    minimum_std: float = 0.1
     """The standard deviation never falls below this."""
     context_size: int = 0
     """Context parameters appended to the observation (CAVIA); 0 for none."""
@@ -38,7 +38,7 @@ class SamplingConfig:
     """Steps of one trajectory; unset, the world's own."""
     discount: float = 0.99
     """Discount per step, in (0, 1]."""
-    gae_lambda: float = 1.0
+    gae_lambda: float = 0.95
     """Exponent of generalised advantage estimation, in [0, 1]."""
     baseline: Literal["linear", "network", "none"] = "linear"
     """Features fitted to each task's returns, a value network over all tasks, or nothing."""
@@ -52,7 +52,7 @@ class InnerConfig:
 
     steps: int = 1
     """Inner steps in training, each on fresh trajectories."""
-    lr: float = 0.1
+    lr: float = 0.3
     """Step size, or where learned step sizes start."""
     step_sizes: Literal["fixed", "step", "tensor", "parameter"] = "fixed"
     """Fixed, or learned: one per step, per step and tensor, or per parameter (Meta-SGD)."""
@@ -76,7 +76,7 @@ class OuterConfig:
     """Trust region; clipped surrogate with Adam; or a move towards the adapted parameters."""
     score_terms: bool = False
     """Credit the sampling before adaptation by explicit score terms (E-MAML); belongs to the log_prob estimator."""
-    lr: float = 1e-3
+    lr: float = 3e-3
     """Adam's step size (ppo), or the share of the way to the adapted parameters (reptile)."""
     epochs: int = 5
     """Gradient steps on one batch (ppo)."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from metarl.plots import markdown_table
 from metarl.statistics import interquartile_mean, stratified_bootstrap
 
 
@@ -43,13 +44,11 @@ class Evaluation:
 
     def table(self) -> str:
         """The summary as a Markdown table: a row per task, a column per inner step."""
-        steps = range(self.scores.shape[-1])
-        heads = ["before" if step == 0 else f"after {step}" for step in steps]
-        lines = ["| task | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
-        by_task: dict[str, list[str]] = {}
+        heads = ["before" if step == 0 else f"after {step}" for step in range(self.scores.shape[-1])]
+        cells: dict[str, list[str]] = {}
         for row in self.summary():
-            by_task.setdefault(row["task"], []).append(f"{row['iqm']:.1f} [{row['low']:.1f}, {row['high']:.1f}]")
-        return "\n".join([*lines, *(f"| {task} | " + " | ".join(cells) + " |" for task, cells in by_task.items())])
+            cells.setdefault(row["task"], []).append(f"{row['iqm']:.1f} [{row['low']:.1f}, {row['high']:.1f}]")
+        return markdown_table(["task", *heads], [[task, *each] for task, each in cells.items()])
 
     def to_json(self) -> dict[str, Any]:
         """Everything, ready for `json.dump`."""
