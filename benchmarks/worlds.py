@@ -2,16 +2,21 @@
 
     python benchmarks/worlds.py                       # speed, into benchmarks/results/worlds.json
     python benchmarks/worlds.py --check-integrator    # into benchmarks/results/integrators.json
+    python benchmarks/worlds.py --docs                # the tables of docs/worlds.md, from these files
 
 Speed: every contender takes the same random actions for short slices, in a new random order each round, so
-that other
-load on the machine falls on all alike; ratios are taken within a round. The floor is the bare physics: the
-same model stepped in C++ from the same states by the same threads, with no observation and no reward.
-Peers that are not installed are left out and named (gymnasium[mujoco], stable-baselines3, envpool).
+that other load on the machine falls on all alike; ratios are taken within a round. Rates are given for wall
+time and for CPU time (of all threads and processes of a contender, divided by the threads it may use). On a
+busy machine only the latter is fair: the scheduler gives a contender of 64 processes a larger share than one
+of two threads. It forgives the processes their idle waiting, which wall time on a quiet machine does not.
+The floor is the bare physics: the same model stepped in C++ from the same states by the same threads, with no
+observation and no reward. Peers that are not installed are left out (gymnasium[mujoco], stable-baselines3,
+envpool).
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import subprocess
@@ -132,30 +137,41 @@ def contenders(body: str, threads: int, process_sizes: tuple[int, ...]) -> list[
     return found
 
 
+def cpu_seconds() -> float:
+    """CPU time of this process and its children, to the nanosecond where the kernel tells it."""
+    total = 0
+    for pid in (os.getpid(), *(child.pid for child in multiprocessing.active_children())):
+        for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            total += int(path.read_text().split()[0])
+    return total / 1e9
+
+
 def measure(body: str, rounds: int, seconds: float, threads: int, process_sizes: tuple[int, ...]) -> dict:
-    """Rates of all contenders, (rounds,) each, in environment steps per second of wall time."""
+    """Rates of all contenders in environment steps per second, by wall and by CPU time, (rounds,) each."""
     rng = np.random.default_rng(0)
     all_of_them = contenders(body, threads, process_sizes)
     space = gymnasium.make(BODIES[body][1]).action_space.shape
     actions = {
         each.num: rng.uniform(-1, 1, (32, each.num, *space)).astype(np.float64) for each in all_of_them
     }
-    rates: dict[str, list[float]] = {each.name: [] for each in all_of_them}
+    rates: dict[str, dict[str, list[float]]] = {each.name: {"wall": [], "cpu": []} for each in all_of_them}
 
-    def play(each: Contender) -> float:
+    def play(each: Contender) -> tuple[float, float]:
         each.before()
-        start = time.perf_counter()
+        spent, start = cpu_seconds(), time.perf_counter()
         for number in range(each.steps):
             each.step(actions[each.num][number % 32])
-        return time.perf_counter() - start
+        return time.perf_counter() - start, (cpu_seconds() - spent) / threads
 
     for each in all_of_them:  # warm up: let bodies fall and lie as they do, and size the slices
         for _ in range(2):
-            each.steps = max(2, round(each.steps * seconds / play(each)))
+            each.steps = max(2, round(each.steps * seconds / max(play(each)[1], 1e-3)))
     for _ in range(rounds):
         for index in rng.permutation(len(all_of_them)):
             each = all_of_them[index]
-            rates[each.name].append(each.num * each.steps / play(each))
+            wall, cpu = play(each)
+            rates[each.name]["wall"].append(each.num * each.steps / wall)
+            rates[each.name]["cpu"].append(each.num * each.steps / cpu)
     for each in all_of_them:
         each.close()
     return rates
@@ -172,16 +188,18 @@ def summary(values: list[float] | np.ndarray) -> dict:
     return {name: float(f"{number:.4g}") for name, number in zip(names, numbers, strict=True)}
 
 
-def ratios(rates: dict[str, list[float]]) -> dict:
-    """Ours over each peer and over the floor, within rounds."""
+def ratios(rates: dict[str, dict[str, list[float]]]) -> dict:
+    """Ours over each peer and over the floor, within rounds, by either time."""
     found = {}
     for ours in [name for name in rates if name.startswith("metarl") and "floor" not in name]:
         label, num = ours.rsplit(" ", 1)
         for other in rates:
             same_floor = other == f"{label} floor {num}"
             if same_floor or not other.startswith("metarl"):
-                pair = np.array(rates[ours]) / np.array(rates[other])
-                found[f"{ours} / {other}"] = summary(pair)
+                found[f"{ours} / {other}"] = {
+                    clock: summary(np.array(rates[ours][clock]) / np.array(rates[other][clock]))
+                    for clock in ("wall", "cpu")
+                }
     return found
 
 
@@ -212,7 +230,7 @@ def provenance() -> dict:
 
 def speed(options: argparse.Namespace) -> dict:
     """Measure all bodies and print the table."""
-    result = {**provenance(), "unit": "environment steps per second of wall time", "threads": options.threads}
+    result = {**provenance(), "unit": "environment steps per second", "threads": options.threads}
     result.update(rounds=options.rounds, seconds=options.seconds, bodies={})
     for body in options.bodies:
         rates = measure(body, options.rounds, options.seconds, options.threads, tuple(options.processes))
@@ -220,15 +238,21 @@ def speed(options: argparse.Namespace) -> dict:
         result["bodies"][body] = {
             "same_physics_as": BODIES[body][0],
             "rates": {
-                name: {**summary(values), "raw": np.round(values).tolist()} for name, values in rates.items()
+                name: {
+                    clock: {**summary(raw), "raw": np.round(raw).tolist()} for clock, raw in clocks.items()
+                }
+                for name, clocks in rates.items()
             },
             "ratios": shares,
         }
-        print(f"\n{body}")
-        for name, values in rates.items():
-            print(f"  {name:38s} {np.median(values):10,.0f} steps/s")
+        print(f"\n{body}: steps/s by wall time, by CPU time")
+        for name, clocks in rates.items():
+            print(f"  {name:36s} {np.median(clocks['wall']):10,.0f} {np.median(clocks['cpu']):10,.0f}")
         for name, share in shares.items():
-            print(f"  {name:78s} {share['median']:6.2f}  [{share['low']:.2f}, {share['high']:.2f}]")
+            numbers = (
+                f"{each['median']:6.2f} [{each['low']:.2f}, {each['high']:.2f}]" for each in share.values()
+            )
+            print(f"  {name:72s}", *numbers)
     return result
 
 
@@ -334,6 +358,61 @@ def check_integrators(options: argparse.Namespace) -> dict:
     return result
 
 
+def speed_table(result: dict) -> str:
+    """The rates and what they are of ours, by CPU time, in Markdown."""
+    host = result["host"]
+    lines = [
+        f"{host['processor']}, {result['threads']} threads, commit {result['commit'][:7]}, {result['date']}; "
+    ]
+    lines[0] += (
+        "thousands of environment steps per second by CPU time, and how many times as fast ours is with 64 "
+    )
+    lines[0] += "simulations (95 % bootstrap interval):"
+    for body, found in result["bodies"].items():
+        lines += ["", f"| {found['same_physics_as']} | steps/s (k) | ours / this |", "|---|---|---|"]
+        for name, rate in found["rates"].items():
+            ours = "metarl default physics 64" if "default" in name else "metarl 64"
+            ratio = found["ratios"].get(f"{ours} / {name}", {}).get("cpu")
+            share = f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]" if ratio else ""
+            lines.append(f"| {name} | {rate['cpu']['median'] / 1000:.1f} | {share} |")
+        pool = found["ratios"].get("metarl default physics 64 / EnvPool 64", {}).get("cpu")
+        if pool:
+            lines += [
+                "",
+                f"AntDir in its default physics is {pool['median']:.2f} times as fast as EnvPool's {body}.",
+            ]
+    return "\n".join(lines)
+
+
+def integrator_table(result: dict) -> str:
+    """Returns under two integrators in Markdown."""
+    head = "| world | gait found under | return | also under | return | change | rank correlation |"
+    lines = [head, "|---|---|---|---|---|---|---|"]
+    for world, pair in result["worlds"].items():
+        for each in pair:
+            low, high = each["interval_95"]
+            change = f"{each['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+            cells = (world, each["found_under"], f"{each['return_found']:.1f}", each["also_under"])
+            more = (f"{each['return_also']:.1f}", change, f"{each['rank_correlation_of_gaits']:.3f}")
+            lines.append("| " + " | ".join((*cells, *more)) + " |")
+    return "\n".join(lines)
+
+
+def write_docs() -> None:
+    """Put the tables between their markers in docs/worlds.md."""
+    page = ROOT.parent / "docs" / "worlds.md"
+    text = page.read_text()
+    for name, file, table in (
+        ("speed", "worlds.json", speed_table),
+        ("integrators", "integrators.json", integrator_table),
+    ):
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        before, rest = text.split(begin)
+        made = table(json.loads((ROOT / "results" / file).read_text()))
+        text = f"{before}{begin}\n{made}\n{end}{rest.split(end)[1]}"
+    page.write_text(text)
+
+
 def main() -> None:
     """Read the command line, measure, write the result."""
     parser = argparse.ArgumentParser(
@@ -342,6 +421,7 @@ def main() -> None:
     parser.add_argument(
         "--check-integrator", action="store_true", help="compare integrators instead of speed"
     )
+    parser.add_argument("--docs", action="store_true", help="only write the tables of docs/worlds.md")
     parser.add_argument("--bodies", nargs="+", choices=BODIES, default=list(BODIES))
     parser.add_argument("--rounds", type=int, default=15, help="slices of each contender")
     parser.add_argument("--seconds", type=float, default=0.3, help="length of a slice")
@@ -354,6 +434,8 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, help="where to write the result")
     options = parser.parse_args()
+    if options.docs:
+        return write_docs()
     result = check_integrators(options) if options.check_integrator else speed(options)
     out = options.out or ROOT / "results" / (
         "integrators.json" if options.check_integrator else "worlds.json"
