@@ -19,6 +19,7 @@ import json
 import multiprocessing
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -441,7 +442,9 @@ def main() -> None:
         "integrators.json" if options.check_integrator else "worlds.json"
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n")
+    text = json.dumps(result, indent=1)  # with lists of numbers on one line
+    text = re.sub(r"\[[\d\s.,e+-]*\]", lambda found: re.sub(r"\s+", " ", found[0]), text)
+    out.write_text(text + "\n")
     print(f"\nwritten to {out}")
 
 

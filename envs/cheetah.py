@@ -141,9 +141,8 @@ class CheetahVel(MujocoWorld):
     `reward_control = -control_cost * sum(action ** 2)`.
 
     ## Tasks
-    `{"velocity": v}` in m/s, v uniform on [0, max_velocity). The range is cut into 30 cells (0.1 m/s each
-    at the
-    default); cells 2, 7, 12, ... 27 are for testing: 0.2-0.3, 0.7-0.8, ... 2.7-2.8 m/s. So a fifth of the
+    `{"velocity": v}` in m/s, v uniform on [0, max_velocity). The range is cut into 30 cells (0.1 m/s each at
+    the default); cells 2, 7, 12, ... 27 are for testing: 0.2-0.3, 0.7-0.8, ... 2.7-2.8 m/s. So a fifth of the
     range is held out, evenly, and testing is interpolation.
 
     ## Arguments

@@ -121,8 +121,7 @@ class Episodes:
         Args:
             actions: (n, A), clipped to [-1, 1].
             ids: Simulations to step, sorted and unique; all by default. The others keep their observation,
-            earn
-                nothing, and have both flags down.
+                earn nothing, and have both flags down.
 
         Raises:
             ResetNeeded: If a simulation that is to be stepped was not reset since its task was set.

@@ -224,6 +224,7 @@ class WorldVectorEnv(VectorEnv):
         self._truncated = np.zeros(num_envs, np.bool_)
         self._finished = np.zeros(num_envs, np.bool_)
         self._everywhere = np.ones(num_envs, np.bool_)
+        self._everywhere.flags.writeable = False  # handed out in every info
         self._screen = Screen(width, height)
 
     @property

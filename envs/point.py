@@ -30,8 +30,8 @@ class PointNavigation:
 
     ## Tasks
     `{"goal": [x, y]}` in metres, uniform in the square of half side `goal_range` around the origin. The
-    square is cut
-    into 10 x 10 cells; the 20 cells (i, j) with `(i + 2 j) % 5 == 2`, spread evenly, are for testing.
+    square is cut into 10 x 10 cells; the 20 cells (i, j) with `(i + 2 j) % 5 == 2`, spread evenly, are for
+    testing.
 
     ## Arguments
     | name | default | meaning |

@@ -15,9 +15,8 @@ class SB3VecEnv(VecEnv):
     """A vector face in autoreset mode ``SAME_STEP``, as a `VecEnv`.
 
     Observations are float32, as Stable-Baselines3's policies are. `env_method("set_task", task)` sets one
-    task
-    in all simulations, with `indices` in those; it begins at their next reset, which :meth:`reset` is for,
-    since autoreset cannot know that the caller waits for it.
+    task in all simulations, with `indices` in those; it begins at their next reset, which the caller must
+    ask for by :meth:`reset`.
 
     Args:
         env: Made by `gymnasium.make_vec`, or its `unwrapped`.

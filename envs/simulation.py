@@ -72,9 +72,8 @@ class Simulation:
     def step(self, ctrl: np.ndarray, ids: np.ndarray | None = None) -> np.ndarray | None:
         """One control step.
 
-        MuJoCo resets a simulation that diverges, silently, and goes on: it is found here by its warnings
-        and by
-        looking for bad numbers, and put into the initial state, so that no bad number is ever left behind.
+        MuJoCo resets a simulation that diverges, silently, and goes on: it is found here by its warnings and
+        by looking for bad numbers, and put into the initial state: no bad number is ever left behind.
 
         Args:
             ctrl: Controls, (num, nu).

@@ -22,8 +22,7 @@ from metarl.names import nearest, unknown
 
 Task = dict[str, Any]
 SPLITS = ("train", "test", "all")
-# Draws keep this far (as a share of a cell) from the borders of their cell, so that rounding moves none
-# across.
+# Draws keep off the borders of their cell by this share of it, so that rounding moves none across.
 BORDER = 1e-9
 
 
@@ -217,8 +216,8 @@ class GridTasks(TaskDistribution):
         key: Name of the point in the task.
         half: Half the side of the square, in metres.
         cells: Cells along each side.
-        every: Cell (i, j) is a test cell when ``(i + 2 j) % every == every // 2``; no two of them touch by
-        a side.
+        every: Cell (i, j) is a test cell when ``(i + 2 j) % every == every // 2``, so that by the default no
+            two of them touch by a side.
     """
 
     def __init__(self, key: str, half: float, cells: int = 10, every: int = 5):

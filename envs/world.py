@@ -101,8 +101,7 @@ class MujocoWorld(ABC):
 
     tasks: TaskDistribution
     view: View
-    # Set by worlds that observe derived quantities, such as contact forces, which a new state must be put
-    # through.
+    # Set by worlds that observe derived quantities, such as contact forces: new states are forwarded then.
     observes_derived = False
 
     def __init__(
