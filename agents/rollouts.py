@@ -3,7 +3,8 @@
 Legend: T tasks, B trajectories per task, H time steps, D observation size, A action size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -115,7 +116,19 @@ def finite_tasks(env: VectorEnv, split: str) -> list[dict] | None:
         return None
 
 
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Leave the cores to the simulations: a small network's products are too small to be worth a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @torch.no_grad()
+@one_torch_thread()
 def rollout(
     env: VectorEnv,
     policy: GaussianPolicy,
