@@ -54,7 +54,7 @@ def over_tasks(task: Task, *, how: How = "auto", chunk: int | None = None) -> Ca
 
     def run(params: Params, tasks: Any) -> Any:
         many = _Tasks.of(tasks)
-        way = choose(params) if how == "auto" else how
+        way = choose(params, tasks) if how == "auto" else how
         if inside_transform():  # the transform differentiates, and threads would not see it
             way = "vmap" if way == "vmap" else "loop"
         go = partial(_run, task, way, chunk, many, strict=how == "threads")
@@ -70,18 +70,24 @@ def over_tasks(task: Task, *, how: How = "auto", chunk: int | None = None) -> Ca
     return run
 
 
-def choose(params: Params) -> str:
-    """What "auto" means for these params: "vmap", "threads" or "loop".
+SMALL = 1_000_000
+"""Multiply-adds of a task's forward pass below which a CPU mostly launches operations."""
 
-    Per-task convolution weights become grouped convolutions under vmap, which a CPU runs up to 1.8 times
-    slower than a loop; a GPU gains more by launching less. So: vmap on a GPU, and on a CPU for networks
-    without convolutions; threads (a loop where torch has but one) for networks with them. Where a task swaps
-    params into a shared module, which threads cannot do, "auto" loops.
+
+def choose(params: Params, tasks: Any) -> str:
+    """What "auto" means for these params and tasks: "vmap", "threads" or "loop".
+
+    On a GPU vmap, which launches less. On a CPU vmap for small perceptrons, for the same reason; where one
+    task is work enough, or has convolutions (grouped ones under vmap, slow there), threads, or a loop where
+    torch has one thread only. Where a task swaps params into a shared module, which threads cannot do, it loops.
     """
-    if any(value.device.type != "cpu" for value in params.values()):
+    weights = {name: value for name, value in params.items() if not name.startswith("rule.")}
+    if any(value.device.type != "cpu" for value in weights.values()):
         return "vmap"
-    convolutions = any(value.dim() > 2 and not name.startswith("rule.") for name, value in params.items())
-    if not convolutions:
+    leaves = [leaf for leaf in pytree.tree_leaves(tasks) if isinstance(leaf, Tensor)]
+    rows = max(leaf[0].numel() // (leaf.shape[-1] if leaf.dim() > 2 else 1) for leaf in leaves)
+    work = rows * sum(value.numel() for value in weights.values() if value.dim() > 1)
+    if work < SMALL and not any(value.dim() > 2 for value in weights.values()):
         return "vmap"
     return "threads" if torch.get_num_threads() > 1 else "loop"
 

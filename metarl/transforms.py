@@ -79,6 +79,19 @@ def in_stateless_call() -> int:
     return getattr(_calls, "depth", 0)
 
 
+def _slots(module: nn.Module) -> dict[str, list[tuple[dict[str, Any], str]]]:
+    """Where each parameter and buffer is held, by its full name; a tied one in several places."""
+    first: dict[int, str] = {}
+    slots: dict[str, list[tuple[dict[str, Any], str]]] = {}
+    for prefix, each in module.named_modules():
+        for holder in (each._parameters, each._buffers):
+            for key, value in holder.items():
+                if value is not None:
+                    name = first.setdefault(id(value), f"{prefix}.{key}" if prefix else key)
+                    slots.setdefault(name, []).append((holder, key))
+    return slots
+
+
 def stateless(module: nn.Module, prefix: str = "") -> Callable[..., Any]:
     """A module as a function of its params that several threads may call at once.
 
@@ -97,24 +110,26 @@ def stateless(module: nn.Module, prefix: str = "") -> Callable[..., Any]:
     local = threading.local()
     known = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
 
-    def own(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        taken = {
-            name.removeprefix(prefix): value
-            for name, value in params.items()
-            if name.startswith(prefix) and not name.startswith("rule.")
-        }
-        for name in taken.keys() - known:
-            raise unknown(f"parameter of {type(module).__name__}", name, known)
-        return taken
-
     def call(params: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
         if not hasattr(local, "replica"):
             shared = (*module.parameters(), *module.buffers())
             local.replica = copy.deepcopy(module, {id(each): each for each in shared})
+            local.slots = _slots(local.replica)
+        swapped = []
         _calls.depth = in_stateless_call() + 1
         try:
-            return torch.func.functional_call(local.replica, own(params), args, kwargs)
+            for name, value in params.items():
+                if not name.startswith(prefix) or name.startswith("rule."):
+                    continue
+                for holder, key in local.slots.get(name.removeprefix(prefix), ()):
+                    swapped.append((holder, key, holder[key]))
+                    holder[key] = value
+                if name.removeprefix(prefix) not in local.slots:
+                    raise unknown(f"parameter of {type(module).__name__}", name.removeprefix(prefix), known)
+            return local.replica(*args, **kwargs)
         finally:
             _calls.depth -= 1
+            for holder, key, value in reversed(swapped):
+                holder[key] = value
 
     return call

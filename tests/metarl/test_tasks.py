@@ -243,14 +243,17 @@ def test_threads_refuse_a_shared_module_and_auto_loops(two_threads):
     assert all(value is own[name] for name, value in net.named_parameters())
 
 
-def test_auto_chooses_by_network(two_threads):
-    assert choose({"w": torch.ones(2, 2)}) == "vmap"
-    conv = {"w": torch.ones(2, 2, 3, 3)}
-    assert choose(conv) == "threads"
+def test_auto_chooses_by_network_and_size(two_threads):
+    small, large = torch.ones(3, 10, 4), torch.ones(3, 20_000, 4)
+    dense, conv = {"w": torch.ones(16, 4)}, {"w": torch.ones(2, 2, 3, 3)}
+    assert choose(dense, small) == "vmap"
+    assert choose(dense, large) == "threads"
+    assert choose(conv, small) == "threads"
+    assert choose({**dense, "rule.lr.w": torch.ones(2, 16, 4)}, small) == "vmap"
+    assert choose({"w": torch.ones(2, 2, 3, 3, device="meta")}, small) == "vmap"
     torch.set_num_threads(1)
-    assert choose(conv) == "loop"
+    assert choose(conv, small) == choose(dense, large) == "loop"
     torch.set_num_threads(2)
-    assert choose({"w": torch.ones(2, 2, 3, 3, device="meta")}) == "vmap"
 
 
 def test_a_transform_outside_differentiates_through():
