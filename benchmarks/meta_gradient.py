@@ -4,7 +4,7 @@
 
 Peers that are not installed are left out. All contenders get the same weights and data, run interleaved in
 random order, and are compared within each round; first their gradients are shown to agree in float64. The
-peers' networks are the usual ones: `nn.Conv2d`, `nn.BatchNorm2d` (batch statistics), `nn.ReLU`, `nn.MaxPool2d`.
+peers' networks are the usual ones: `nn.Conv2d`, `nn.BatchNorm2d`, `nn.ReLU`, `nn.MaxPool2d`.
 """
 
 import argparse
@@ -350,19 +350,21 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     peers = available(args.learn2learn)
-    load = os.getloadavg()
-    results = [measure(name, args, peers) for name in args.cases]
     record = {
         "command": provenance.command(),
         "versions": provenance.versions() | peer_versions(peers, args.learn2learn),
         "commit": commit(),
         "hardware": provenance.hardware(),
-        "load_average": {"before": load, "after": os.getloadavg()},
+        "environment": {name: value for name, value in os.environ.items() if name.startswith("OMP_")},
+        "load_average": {"before": os.getloadavg()},
         "device": args.device,
-        "results": results,
+        "results": [],
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(record, indent=1) + "\n")
+    for name in args.cases:
+        record["results"].append(measure(name, args, peers))
+        record["load_average"]["after"] = os.getloadavg()
+        args.out.write_text(json.dumps(record, indent=1) + "\n")
     print(f"\nwritten: {args.out}")
 
 

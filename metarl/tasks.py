@@ -79,7 +79,8 @@ def choose(params: Params, tasks: Any) -> str:
 
     On a GPU vmap, which launches less. On a CPU vmap for small perceptrons, for the same reason; where one
     task is work enough, or has convolutions (grouped ones under vmap, slow there), threads, or a loop where
-    torch has one thread only. Where a task swaps params into a shared module, which threads cannot do, it loops.
+    torch has one thread only. Where a task swaps params into a shared module, which threads cannot do, it
+    loops.
     """
     weights = {name: value for name, value in params.items() if not name.startswith("rule.")}
     if any(value.device.type != "cpu" for value in weights.values()):
