@@ -271,7 +271,9 @@ def gait(parameters: np.ndarray, elapsed: int, dt: float, size: int) -> np.ndarr
     return np.tanh(offset + amplitude * np.sin(2 * np.pi * frequency * elapsed * dt + phase))
 
 
-def returns(world: str, integrator: str, parameters: np.ndarray, seed: int, horizon: int) -> np.ndarray:
+def returns(
+    world: str, integrator: str, parameters: np.ndarray, seed: int, horizon: int, **more: float
+) -> np.ndarray:
     """Return of one episode of each gait, (n,), in the first test task; of ants only the distance run."""
     only_distance = {"survive": 0.0, "control_cost": 0.0, "contact_cost": 0.0} if "Ant" in world else {}
     env = gymnasium.make_vec(
@@ -282,6 +284,7 @@ def returns(world: str, integrator: str, parameters: np.ndarray, seed: int, hori
         integrator=integrator,
         horizon=horizon,
         **only_distance,
+        **more,
     ).unwrapped
     env.reset(seed=seed, options={"task": env.tasks.enumerate("test")[0]})
     total, size = np.zeros(len(parameters)), env.single_action_space.shape[0]
@@ -336,6 +339,23 @@ def compare(world: str, native: str, foreign: str, options: argparse.Namespace) 
     }
 
 
+def converge(world: str, options: argparse.Namespace) -> list[dict]:
+    """The best gaits of two integrators under ever finer time steps: which of the two is near the limit?"""
+    found = []
+    for native in ("rk4", "implicitfast"):
+        best = np.repeat(
+            search(world, native, np.random.default_rng(0), 100)[:1], options.episodes // 4, axis=0
+        )
+        for integrator in ("rk4", "implicitfast"):
+            for skip in (5, 10, 20):
+                step = 0.05 / skip
+                values = returns(world, integrator, best, 1000, 100, time_step=step, frame_skip=skip)
+                error = values.std(ddof=1) / np.sqrt(len(values))
+                row = {"found_under": native, "integrator": integrator, "time_step": step}
+                found.append({**row, "return": float(values.mean()), "standard_error": float(error)})
+    return found
+
+
 def ks_distance(one: np.ndarray, two: np.ndarray) -> float:
     """Largest distance between two empirical distribution functions."""
     places = np.concatenate((one, two))
@@ -356,6 +376,8 @@ def check_integrators(options: argparse.Namespace) -> dict:
         found = [compare(world, *pair, options) for pair in ((slow, fast), (fast, slow))]
         result["worlds"][world] = found
         print(world, json.dumps(found, indent=1), flush=True)
+    result["time_steps"] = {"metarl/AntDir-v0": converge("metarl/AntDir-v0", options)}
+    print(json.dumps(result["time_steps"], indent=1), flush=True)
     return result
 
 
@@ -396,6 +418,19 @@ def integrator_table(result: dict) -> str:
             cells = (world, each["found_under"], f"{each['return_found']:.1f}", each["also_under"])
             more = (f"{each['return_also']:.1f}", change, f"{each['rank_correlation_of_gaits']:.3f}")
             lines.append("| " + " | ".join((*cells, *more)) + " |")
+    for world, rows in result["time_steps"].items():
+        lines += ["", f"The best gaits on {world} (distance run, 100 steps) under finer time steps:", ""]
+        steps = sorted({row["time_step"] for row in rows}, reverse=True)
+        lines.append(
+            "| gait found under | integrator | " + " | ".join(f"{step:g} s" for step in steps) + " |"
+        )
+        lines.append("|---|---|" + "---|" * len(steps))
+        for start in range(0, len(rows), len(steps)):
+            row = rows[start]
+            values = (
+                f"{each['return']:.1f} ± {each['standard_error']:.1f}" for each in rows[start:][: len(steps)]
+            )
+            lines.append("| " + " | ".join((row["found_under"], row["integrator"], *values)) + " |")
     return "\n".join(lines)
 
 

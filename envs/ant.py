@@ -12,9 +12,9 @@ from metarl.envs.world import ALL, Floats, Mark, MujocoWorld, Outcome, Rows, Vie
 GREEN, ORANGE = (0.10, 0.62, 0.47, 1.0), (0.85, 0.37, 0.01, 1.0)
 
 
-def ant_model(integrator: str | None) -> mujoco.MjModel:
+def ant_model(integrator: str | None, time_step: float | None) -> mujoco.MjModel:
     """Gymnasium's ant with an accelerometer, which makes MuJoCo compute contact forces as it steps."""
-    spec = load("ant.xml", integrator)
+    spec = load("ant.xml", integrator, time_step)
     spec.body("torso").add_site(name="torso")
     spec.add_sensor(
         name="torso",
@@ -34,12 +34,13 @@ class _Ant:
         num_threads: int | None,
         frame_skip: int,
         integrator: str | None,
+        time_step: float | None,
         contact_range: tuple[float, float],
     ):
         low, high = contact_range
         if not low < high:
             raise ValueError(f"contact_range must be (low, high) with low < high, got {contact_range}")
-        model = ant_model(integrator)
+        model = ant_model(integrator, time_step)
         self.simulation = Simulation(model, num, frame_skip=frame_skip, num_threads=num_threads)
         self._forces = self.simulation.bind("cfrc_ext").reshape(num, -1)
         self._range = np.float64(low), np.float64(high)
@@ -68,7 +69,9 @@ class AntDir(MujocoWorld):
     ## Body
     Gymnasium's ant (`ant.xml`): a sphere with four legs of two joints each, physics at 0.01 s, 5 physics
     steps for each control step (0.05 s). The asset integrates with RK4; the default here is MuJoCo's
-    `implicitfast` at the same time step, about 3.5 times as fast. `integrator="rk4"` is the asset's own.
+    `implicitfast` at the same time step, about 3.5 times as fast. That damps fast motion: it is another ant,
+    on which the same gait may run half as far, so scores under the two are not to be compared.
+    `integrator="rk4"` is Ant-v5's own physics; `time_step=0.005, frame_skip=10` brings `implicitfast` near.
 
     ## Actions
     `Box(-1, 1, (8,), float32)`, clipped to the box, times the gear:
@@ -126,6 +129,7 @@ class AntDir(MujocoWorld):
     | position_noise, velocity_noise | 0.1, 0.1 | spread of the initial state |
     | frame_skip | 5 | physics steps for each control step |
     | integrator | "implicitfast" | or "rk4", "euler", "implicit" |
+    | time_step | 0.01 | seconds for each physics step |
 
     ## Versions
     v0: as AntRandDirec of ProMP (Rothfuss et al. 2019), on today's MuJoCo and integrator. Contact forces are
@@ -151,8 +155,9 @@ class AntDir(MujocoWorld):
         velocity_noise: float = 0.1,
         frame_skip: int = 5,
         integrator: str | None = "implicitfast",
+        time_step: float = 0.01,
     ):
-        self._ant = _Ant(num, num_threads, frame_skip, integrator, contact_range)
+        self._ant = _Ant(num, num_threads, frame_skip, integrator, time_step, contact_range)
         self.control_cost, self.contact_cost, self.survive = control_cost, contact_cost, survive
         self.observes_derived, self.healthy_height = contact_obs, healthy_height
         self.direction = np.ones(num)
@@ -230,6 +235,7 @@ class AntGoal(MujocoWorld):
     | position_noise, velocity_noise | 0.1, 0.1 | spread of the initial state |
     | frame_skip | 5 | physics steps for each control step |
     | integrator | "implicitfast" | or "rk4", "euler", "implicit" |
+    | time_step | 0.01 | seconds for each physics step |
 
     ## Versions
     v0: as AntRandGoal of ProMP, on today's MuJoCo and integrator.
@@ -252,8 +258,9 @@ class AntGoal(MujocoWorld):
         velocity_noise: float = 0.1,
         frame_skip: int = 5,
         integrator: str | None = "implicitfast",
+        time_step: float = 0.01,
     ):
-        self._ant = _Ant(num, num_threads, frame_skip, integrator, contact_range)
+        self._ant = _Ant(num, num_threads, frame_skip, integrator, time_step, contact_range)
         self.tasks = SectorTasks("goal", goal_radius)
         self.control_cost, self.contact_cost, self.observes_derived = control_cost, contact_cost, contact_obs
         self.goal = np.zeros((num, 2))

@@ -19,18 +19,19 @@ INTEGRATORS = {
 }
 
 
-def load(asset: str, integrator: str | None = None) -> mujoco.MjSpec:
+def load(asset: str, integrator: str | None = None, time_step: float | None = None) -> mujoco.MjSpec:
     """One of Gymnasium's bodies, with our scenery.
 
     Args:
         asset: File name, such as ``"ant.xml"``.
         integrator: ``"euler"``, ``"rk4"``, ``"implicit"`` or ``"implicitfast"``; by default the asset's own.
+        time_step: Seconds for each physics step; by default the asset's own.
 
     Returns:
         The specification, free to be changed and compiled.
 
     Raises:
-        ValueError: If the integrator is unknown.
+        ValueError: If the integrator is unknown or the time step not positive.
     """
     path = files("gymnasium").joinpath("envs", "mujoco", "assets", asset)
     with warnings.catch_warnings():
@@ -40,6 +41,10 @@ def load(asset: str, integrator: str | None = None) -> mujoco.MjSpec:
         if integrator not in INTEGRATORS:
             raise unknown("integrator", integrator, INTEGRATORS)
         spec.option.integrator = INTEGRATORS[integrator]
+    if time_step is not None:
+        if not time_step > 0:
+            raise ValueError(f"time_step must be positive, got {time_step}")
+        spec.option.timestep = time_step
     add_scenery(spec)
     return spec
 
