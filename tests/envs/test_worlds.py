@@ -162,6 +162,14 @@ def test_ant_ends_by_height(height, terminated):
     assert env.step(np.zeros(8))[2] == terminated
 
 
+def test_ant_time_step():
+    fine = make("metarl/AntGoal-v0", time_step=0.005, frame_skip=10)
+    assert fine.world.simulation.model.opt.timestep == 0.005
+    assert fine.world.dt == pytest.approx(0.05)
+    with pytest.raises(ValueError, match="time_step must be positive"):
+        make("metarl/AntGoal-v0", time_step=0)
+
+
 def test_ant_goal_by_hand():
     env = make("metarl/AntGoal-v0")
     env.reset(seed=5, options={"task": {"goal": [1.0, -2.0]}})
