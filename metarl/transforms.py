@@ -100,7 +100,9 @@ def stateless(module: nn.Module, prefix: str = "") -> Callable[..., Any]:
     shared, not copied).
 
     Args:
-        module: Any module that does not write to itself in `forward`.
+        module: Any module that does not write to itself in `forward`, already on its device: a copy is made
+            at a thread's first call, and of later changes only new values of its tensors and train() or
+            eval() are seen.
         prefix: What its names start with in the params, for example "policy."; others are then left alone.
 
     Returns:
@@ -115,6 +117,8 @@ def stateless(module: nn.Module, prefix: str = "") -> Callable[..., Any]:
             shared = (*module.parameters(), *module.buffers())
             local.replica = copy.deepcopy(module, {id(each): each for each in shared})
             local.slots = _slots(local.replica)
+        if local.replica.training != module.training:
+            local.replica.train(module.training)
         swapped = []
         _calls.depth = in_stateless_call() + 1
         try:

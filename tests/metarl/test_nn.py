@@ -238,3 +238,16 @@ def test_stateless_shares_tensors_and_ignores_other_prefixes():
     zero = {f"net.{name}": torch.zeros_like(value) for name, value in net.named_parameters()}
     assert not f(zero, x).any()
     torch.testing.assert_close(copy.deepcopy(net)(x), before + 1)
+
+
+def test_stateless_follows_train_and_eval_and_ties():
+    net = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5), nn.Linear(3, 3))
+    net[2].weight = net[0].weight
+    f, x = stateless(net.eval()), torch.ones(4, 3)
+    torch.testing.assert_close(f({}, x), net(x))
+    tied = f({"0.weight": torch.zeros(3, 3)}, x)
+    torch.testing.assert_close(tied, net[2].bias.expand(4, 3))
+    net.train()
+    assert (f({"2.bias": torch.zeros(3)}, torch.ones(100, 3)).std(0) > 0).all()
+    assert f({}, x).requires_grad
+    assert all(isinstance(p, nn.Parameter) for p in net.parameters())
