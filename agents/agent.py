@@ -75,7 +75,9 @@ class Agent:
             ValueError: The trajectories are of several tasks.
         """
         if len(trajectories.mask) != 1:
-            raise ValueError(f"trajectories of {len(trajectories.mask)} tasks, expected 1; take one with .task(i)")
+            raise ValueError(
+                f"trajectories of {len(trajectories.mask)} tasks, expected 1; take one with .task(i)"
+            )
         valued = value_trajectories(trajectories, self.config.sampling, self.module.value)
         adaptation = PolicyAdaptation(self.module.policy, self.config.inner)
         params = {name: value.unsqueeze(0) for name, value in self.params.items()}

@@ -69,7 +69,7 @@ class ValueNetwork(nn.Module):
         inputs = torch.cat([obs_BHD, time.expand(*obs_BHD.shape[:-1], 4)], dim=-1)
         return self.network(inputs).squeeze(-1) * self.unit
 
-    def loss(self, obs_BHD: Tensor, returns_BH: Tensor, mask_BH: Tensor) -> Tensor:
-        """Mean squared error against discounted returns, in squared effective horizons."""
-        error = (self(obs_BHD) - returns_BH) / self.unit
+    def loss(self, values_BH: Tensor, returns_BH: Tensor, mask_BH: Tensor) -> Tensor:
+        """Mean squared error of its values against discounted returns, in squared effective horizons."""
+        error = (values_BH - returns_BH) / self.unit
         return (error.square() * mask_BH).sum() / mask_BH.sum().clamp(min=1)

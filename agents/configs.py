@@ -159,7 +159,12 @@ def _refuse_out_of_range(config: MetaPolicyGradient) -> None:
     ranges = (
         ("sampling.tasks", sampling.tasks, sampling.tasks >= 1, "1 or more"),
         ("sampling.trajectories", sampling.trajectories, sampling.trajectories >= 1, "1 or more"),
-        ("sampling.horizon", sampling.horizon, sampling.horizon is None or sampling.horizon >= 1, "1 or more"),
+        (
+            "sampling.horizon",
+            sampling.horizon,
+            sampling.horizon is None or sampling.horizon >= 1,
+            "1 or more",
+        ),
         ("sampling.discount", sampling.discount, 0 < sampling.discount <= 1, "in (0, 1]"),
         ("sampling.gae_lambda", sampling.gae_lambda, 0 <= sampling.gae_lambda <= 1, "in [0, 1]"),
         ("inner.steps", inner.steps, inner.steps >= 1, "1 or more"),
@@ -168,7 +173,12 @@ def _refuse_out_of_range(config: MetaPolicyGradient) -> None:
         ("outer.lr", outer.lr, outer.lr > 0, "above 0"),
         ("outer.epochs", outer.epochs, outer.epochs >= 1, "1 or more"),
         ("outer.max_kl", outer.max_kl, outer.max_kl > 0, "above 0"),
-        ("policy.hidden", config.policy.hidden, all(units >= 1 for units in config.policy.hidden), "1 or more each"),
+        (
+            "policy.hidden",
+            config.policy.hidden,
+            all(units >= 1 for units in config.policy.hidden),
+            "1 or more each",
+        ),
         ("policy.initial_std", config.policy.initial_std, config.policy.initial_std > 0, "above 0"),
         ("policy.minimum_std", config.policy.minimum_std, config.policy.minimum_std > 0, "above 0"),
     )

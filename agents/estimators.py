@@ -80,7 +80,11 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def surrogate(
-    log_probs_BH: Tensor, sampled_log_probs_BH: Tensor, advantages_BH: Tensor, mask_BH: Tensor, kind: Estimator
+    log_probs_BH: Tensor,
+    sampled_log_probs_BH: Tensor,
+    advantages_BH: Tensor,
+    mask_BH: Tensor,
+    kind: Estimator,
 ) -> Tensor:
     """A scalar of one task's trajectories whose gradient estimates the gradient of their expected return.
 

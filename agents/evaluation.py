@@ -47,7 +47,9 @@ class Evaluation:
         heads = ["before" if step == 0 else f"after {step}" for step in range(self.scores.shape[-1])]
         cells: dict[str, list[str]] = {}
         for row in self.summary():
-            cells.setdefault(row["task"], []).append(f"{row['iqm']:.1f} [{row['low']:.1f}, {row['high']:.1f}]")
+            cells.setdefault(row["task"], []).append(
+                f"{row['iqm']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
+            )
         return markdown_table(["task", *heads], [[task, *each] for task, each in cells.items()])
 
     def to_json(self) -> dict[str, Any]:

@@ -26,7 +26,9 @@ from metarl.training import train as run_training
 Config = MetaPolicyGradient | PPOConfig
 
 
-def train(agent: str, experiment: Experiment, config: Config | None = None, *, quiet: bool = False) -> "AgentRun":
+def train(
+    agent: str, experiment: Experiment, config: Config | None = None, *, quiet: bool = False
+) -> "AgentRun":
     """Train an agent from scratch, in a new run folder.
 
     Args:
@@ -115,7 +117,9 @@ def _run(run: Run, algorithm: Any, experiment: Experiment, config: Config, quiet
         checkpoint_every=experiment.checkpoint_every,
     )
     outer = config.outer if isinstance(config, MetaPolicyGradient) else None
-    optimizer = outer_optimizer(dict(algorithm.module.named_parameters()), outer) if outer else algorithm.optimizer
+    optimizer = (
+        outer_optimizer(dict(algorithm.module.named_parameters()), outer) if outer else algorithm.optimizer
+    )
     run_training(algorithm, optimizer, schedule, run, quiet=quiet)
     return AgentRun(run)
 
@@ -124,7 +128,11 @@ def outer_optimizer(parameters: dict[str, torch.Tensor], outer: OuterConfig) -> 
     """The optimiser that takes the outer step a configuration names."""
     if outer.step == "trpo":
         return TrustRegion(
-            parameters, outer.max_kl, cg_steps=outer.cg_steps, damping=outer.damping, backtracks=outer.backtracks
+            parameters,
+            outer.max_kl,
+            cg_steps=outer.cg_steps,
+            damping=outer.damping,
+            backtracks=outer.backtracks,
         )
     if outer.step == "reptile":
         return GradientSteps(parameters, outer.lr, kind="sgd")
@@ -151,7 +159,9 @@ class AgentRun:
         """The algorithm with the newest checkpoint's parameters, and the checkpoint's state."""
         newest = checkpoints.latest(self.run.checkpoints)
         if newest is None:
-            raise ValueError(f"{self.path} has no checkpoint yet; train it longer: metarl train --resume {self.path}")
+            raise ValueError(
+                f"{self.path} has no checkpoint yet; train it longer: metarl train --resume {self.path}"
+            )
         tensors, state = checkpoints.load(newest)
         algorithm = _algorithm(replace(self.experiment, device="cpu"), self.config, torch.device("cpu"))
         checkpoints.load_module(algorithm.module, checkpoints.under("module", tensors))

@@ -15,7 +15,13 @@ from metarl import distributed
 from metarl.agents.baselines import ValueNetwork
 from metarl.agents.configs import MetaPolicyGradient
 from metarl.agents.estimators import clipped_surrogate, masked_mean, score_term, surrogate
-from metarl.agents.policies import GaussianPolicy, ObservationNormalizer, entropy, kl_divergence, log_probability
+from metarl.agents.policies import (
+    GaussianPolicy,
+    ObservationNormalizer,
+    entropy,
+    kl_divergence,
+    log_probability,
+)
 from metarl.agents.policy_adaptation import (
     PolicyAdaptation,
     Valued,
@@ -24,6 +30,8 @@ from metarl.agents.policy_adaptation import (
     value_trajectories,
 )
 from metarl.agents.rollouts import Trajectories, draw_tasks, make_world, rollout
+from metarl.nn import stateless
+from metarl.tasks import over_tasks
 from metarl.training import Batch
 
 
@@ -40,7 +48,9 @@ class MetaParameters(nn.Module):
     def __init__(self, observation_size: int, action_size: int, horizon: int, config: MetaPolicyGradient):
         super().__init__()
         self.policy = GaussianPolicy(observation_size, action_size, config.policy)
-        self.normalizer = ObservationNormalizer(observation_size, enabled=config.policy.normalize_observations)
+        self.normalizer = ObservationNormalizer(
+            observation_size, enabled=config.policy.normalize_observations
+        )
         self.value = None
         if config.sampling.baseline == "network":
             hidden = config.policy.hidden
@@ -93,6 +103,7 @@ class MetaPolicyGradientTraining:
         action_size = int(np.prod(self.env.single_action_space.shape))
         self.module = MetaParameters(observation_size, action_size, self.env.horizon, config).to(self.device)
         self.adaptation = PolicyAdaptation(self.module.policy, config.inner)
+        self._values = None if self.module.value is None else stateless(self.module.value, prefix="value.")
 
     def _make_env(self, num_envs: int) -> VectorEnv:
         world, horizon, options = self._world
@@ -143,12 +154,16 @@ class MetaPolicyGradientTraining:
         returns_T = query["returns"][:, :, 0].mean(-1)
         total = distributed.sum_(returns_T.sum())
         others = max(self.config.sampling.tasks - 1, 1)
-        baseline_T = (total - returns_T) / others if self.config.sampling.tasks > 1 else torch.zeros_like(returns_T)
+        baseline_T = (
+            (total - returns_T) / others if self.config.sampling.tasks > 1 else torch.zeros_like(returns_T)
+        )
         length_T = query["mask"].sum((-2, -1)) / query["mask"].shape[1]
         return (returns_T - baseline_T) / (query["advantage_scale"] * length_T)
 
     def _collection_metrics(self, raw: list[Trajectories], stages: list[Valued]) -> dict[str, float]:
-        metrics = {f"adapt/return_{i}": float(distributed.mean_(each.returns().mean())) for i, each in enumerate(raw)}
+        metrics = {
+            f"adapt/return_{i}": float(distributed.mean_(each.returns().mean())) for i, each in enumerate(raw)
+        }
         last = len(raw) - 1
         metrics["adapt/gain"] = metrics[f"adapt/return_{last}"] - metrics["adapt/return_0"]
         metrics["rollout/ep_rew_mean"] = metrics[f"adapt/return_{last}"]
@@ -179,18 +194,22 @@ class MetaPolicyGradientTraining:
         params = dict(self.module.named_parameters())
         if self.config.outer.step == "reptile":
             return self._distance(params, data["adapted"])
-        terms = torch.vmap(lambda one: self._task_terms(params, one))(data)
-        means = {name: value.mean() for name, value in terms.items()}
-        loss = means.pop("loss")
+        if self.config.outer.step == "trpo":  # the trust region differentiates twice
+            losses, terms = torch.vmap(self._task_loss, (None, 0))(params, data)
+        else:
+            losses, terms = over_tasks(self._task_loss)(params, data)
+        loss, means = losses.mean(), {name: value.mean() for name, value in terms.items()}
         metrics: dict[str, Any] = {"kl": means.pop("kl")}
-        metrics |= {f"inner/{name}" if name.startswith("kl") else f"train/{name}": v for name, v in means.items()}
+        metrics |= {
+            f"inner/{name}" if name.startswith("kl") else f"train/{name}": v for name, v in means.items()
+        }
         for name, value in params.items():
             if name.startswith("rule."):
                 metrics["inner/step_size"] = metrics.get("inner/step_size", 0.0) + value.detach().mean()
         return loss, metrics
 
-    def _task_terms(self, params: dict[str, Tensor], data: dict[str, Any]) -> dict[str, Tensor]:
-        """All terms of one task's objective, as scalars by name."""
+    def _task_loss(self, params: dict[str, Tensor], data: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """One task's objective, to be minimised, and the terms it is made of, as scalars by name."""
         outer, query = self.config.outer, data["query"]
         adapted, penalty, score = params, 0.0, 0.0
         terms: dict[str, Tensor] = {}
@@ -215,18 +234,23 @@ class MetaPolicyGradientTraining:
         terms["entropy"] = masked_mean(entropy(log_std), mask)
         terms["kl"] = masked_mean(kl_divergence(query["mean"], query["log_std"], mean, log_std), mask)
         terms["policy_loss"] = -gain
-        terms["loss"] = penalty - gain - score - outer.entropy * terms["entropy"]
+        loss = penalty - gain - score - outer.entropy * terms["entropy"]
         if self.module.value is not None:
             terms["value_loss"] = self._value_loss(params, data)
-            terms["loss"] = terms["loss"] + terms["value_loss"]
-        return terms
+            loss = loss + terms["value_loss"]
+        return loss, terms
 
     def _value_loss(self, params: dict[str, Tensor], data: dict[str, Any]) -> Tensor:
         stages = [*data["support"], data["query"]]
-        losses = [self.module.value.loss(each["obs"], each["returns"], each["mask"]) for each in stages]
-        return torch.stack(losses).mean()
+        errors = [
+            self.module.value.loss(self._values(params, each["obs"]), each["returns"], each["mask"])
+            for each in stages
+        ]
+        return torch.stack(errors).mean()
 
-    def _distance(self, params: dict[str, Tensor], adapted: dict[str, Tensor]) -> tuple[Tensor, dict[str, Any]]:
+    def _distance(
+        self, params: dict[str, Tensor], adapted: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Any]]:
         """Half the squared distance to each task's adapted parameters: its gradient is Reptile's direction."""
         loss = sum(0.5 * F.mse_loss(params[n].expand_as(p), p, reduction="sum") for n, p in adapted.items())
         loss = loss / len(self.share)

@@ -75,7 +75,9 @@ def log_probability(actions_BA: Tensor, mean_BA: Tensor, log_std_BA: Tensor) -> 
     return (-0.5 * z_BA.square() - log_std_BA - 0.5 * LOG_TWO_PI).sum(-1)
 
 
-def kl_divergence(mean_BA: Tensor, log_std_BA: Tensor, other_mean_BA: Tensor, other_log_std_BA: Tensor) -> Tensor:
+def kl_divergence(
+    mean_BA: Tensor, log_std_BA: Tensor, other_mean_BA: Tensor, other_log_std_BA: Tensor
+) -> Tensor:
     """KL divergence of the second diagonal Gaussian from the first, KL(first || second): (..., A) to (...)."""
     variance = (2 * log_std_BA).exp()
     other_variance = (2 * other_log_std_BA).exp()

@@ -3,11 +3,12 @@
 Legend: T tasks, B trajectories, H time steps, D observation size, A action size.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from metarl.adaptation import adapt_step
 from metarl.agents.baselines import ValueNetwork, fit_linear_values
@@ -15,6 +16,7 @@ from metarl.agents.configs import InnerConfig, SamplingConfig
 from metarl.agents.estimators import generalized_advantages, returns_to_go, standardize, surrogate
 from metarl.agents.policies import GaussianPolicy, log_probability
 from metarl.agents.rollouts import Trajectories
+from metarl.nn import stateless
 from metarl.update_rules import SGD, LearnedSGD
 
 Valued = dict[str, Tensor]
@@ -78,6 +80,10 @@ class PolicyAdaptation:
             return SGD(lr=config.lr, clip=config.clip, clip_by=config.clip_by)
         return LearnedSGD(lr=config.lr, per=config.step_sizes, clip=config.clip, clip_by=config.clip_by)
 
+    @cached_property
+    def _network(self) -> Callable[..., tuple[Tensor, Tensor]]:
+        return stateless(self.policy, prefix="policy.")
+
     @property
     def adapted(self) -> tuple[str, ...]:
         """Name patterns of the parameters that adapt."""
@@ -85,7 +91,7 @@ class PolicyAdaptation:
 
     def distribution(self, params: dict[str, Tensor], obs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation of one task's policy at observations (B, H, D): each (B, H, A)."""
-        return functional_call(self.policy, policy_params(params), (obs,))
+        return self._network(params, obs)
 
     def log_probs(self, params: dict[str, Tensor], valued: Valued) -> Tensor:
         """Log-probabilities of one task's sampled actions under `params`, shape (B, H)."""
@@ -128,7 +134,9 @@ class PolicyAdaptation:
 
 def policy_params(params: dict[str, Tensor]) -> dict[str, Tensor]:
     """The policy's own parameters, by the names that its module has for them."""
-    return {name.removeprefix("policy."): value for name, value in params.items() if name.startswith("policy.")}
+    return {
+        name.removeprefix("policy."): value for name, value in params.items() if name.startswith("policy.")
+    }
 
 
 def for_each_task(params: dict[str, Tensor], num_tasks: int) -> dict[str, Tensor]:

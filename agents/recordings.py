@@ -51,7 +51,9 @@ def record_adaptation(
     env = gymnasium.make(world, render_mode="rgb_array", **options)
     fps = env.metadata["render_fps"]
     try:
-        frames = _frames(env, pairs, inner_steps, seed, None if seconds is None else max(1, round(seconds * fps)))
+        frames = _frames(
+            env, pairs, inner_steps, seed, None if seconds is None else max(1, round(seconds * fps))
+        )
         return write_video(out, frames, fps)
     finally:
         env.close()
@@ -67,7 +69,9 @@ def adapted_to(agent: Agent, sampler: Any, task: dict, inner_steps: int, seed: i
 def _frames(env: Any, pairs: list, inner_steps: int, seed: int, limit: int | None) -> Iterator[np.ndarray]:
     after = f"after {inner_steps} inner step{'s' * (inner_steps != 1)}"
     for task, *agents in pairs:
-        told = ", ".join(f"{name} {np.round(value, 2)}" for name, value in task.items() if np.size(value) <= 3)
+        told = ", ".join(
+            f"{name} {np.round(value, 2)}" for name, value in task.items() if np.size(value) <= 3
+        )
         episodes = [list(_episode(env, agent, task, seed, limit)) for agent in agents]
         for pair in zip(*_padded(episodes), strict=True):
             pictures = [
@@ -82,7 +86,9 @@ def _padded(episodes: list[list]) -> list[list]:
     return [each + [each[-1]] * (longest - len(each)) for each in episodes]
 
 
-def _episode(env: Any, agent: Agent, task: dict, seed: int, limit: int | None) -> Iterator[tuple[np.ndarray, float]]:
+def _episode(
+    env: Any, agent: Agent, task: dict, seed: int, limit: int | None
+) -> Iterator[tuple[np.ndarray, float]]:
     obs, _ = env.reset(seed=seed, options={"task": task})
     total, done, steps = 0.0, False, 0
     yield env.render(), total

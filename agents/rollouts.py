@@ -101,7 +101,9 @@ def draw_tasks(env: VectorEnv, num: int, split: str, rng: np.random.Generator) -
     every = finite_tasks(env, split)
     if every is None or len(every) > num:
         return env.sample_tasks(num, split=split, rng=rng)
-    drawn = [task for _ in range(-(-num // len(every))) for task in rng.permutation(np.array(every, dtype=object))]
+    drawn = [
+        task for _ in range(-(-num // len(every))) for task in rng.permutation(np.array(every, dtype=object))
+    ]
     return drawn[:num]
 
 
@@ -161,7 +163,9 @@ def rollout(
     noise_HTBA = torch.from_numpy(noise_HTBA * (not deterministic)).to(device)
     obs, _ = env.reset(seed=seeds, options={"tasks": [task for task in tasks for _ in range(B)]})
     alive = np.ones(env.num_envs, dtype=bool)
-    steps: dict[str, list] = {name: [] for name in ("raw_obs", "obs", "actions", "rewards", "mask", "mean", "log_std")}
+    steps: dict[str, list] = {
+        name: [] for name in ("raw_obs", "obs", "actions", "rewards", "mask", "mean", "log_std")
+    }
     for noise_TBA in noise_HTBA:
         raw_TBD = torch.from_numpy(obs.reshape(T, B, -1).copy()).to(device)
         seen_TBD = normalizer(raw_TBD)

@@ -107,7 +107,11 @@ class PPOTraining:
         return {"eval/return_0": float(self.returns_after_adapting(tasks, rng).mean())}
 
     def returns_after_adapting(
-        self, tasks: list[dict], rng: np.random.Generator, inner_steps: int = 0, trajectories: int | None = None
+        self,
+        tasks: list[dict],
+        rng: np.random.Generator,
+        inner_steps: int = 0,
+        trajectories: int | None = None,
     ) -> np.ndarray:
         """Mean undiscounted return of the stochastic policy on each task; this agent does not adapt.
 
@@ -119,7 +123,8 @@ class PPOTraining:
         env = make_world(world, len(tasks) * trajectories, horizon, **options)
         torch.manual_seed(int(rng.integers(2**31)))
         obs, _ = env.reset(
-            seed=int(rng.integers(2**31)), options={"tasks": [task for task in tasks for _ in range(trajectories)]}
+            seed=int(rng.integers(2**31)),
+            options={"tasks": [task for task in tasks for _ in range(trajectories)]},
         )
         total = np.zeros(env.num_envs)
         for _ in range(env.horizon):
@@ -148,7 +153,11 @@ class PPOUpdate:
     def state_dict(self) -> dict[str, Tensor]:
         """Adam's moments, by parameter number."""
         state = self.model.policy.optimizer.state_dict()["state"]
-        return {f"{i}/{name}": torch.as_tensor(value) for i, entry in state.items() for name, value in entry.items()}
+        return {
+            f"{i}/{name}": torch.as_tensor(value)
+            for i, entry in state.items()
+            for name, value in entry.items()
+        }
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what `state_dict` gave."""

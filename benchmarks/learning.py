@@ -69,7 +69,7 @@ def judge(name: str, seed: int, out: Path) -> dict:
         "tasks": evaluation.tasks,
         "scores": evaluation.scores.round(2).tolist(),
         "curve": curve(run),
-        "minutes": metrics["time/elapsed"][-1] / 60,
+        "minutes": float(np.nansum(metrics["time/iteration"]) / 60),
         "steps": metrics["step"][-1],
         "git": [{key: each[key] for key in ("commit", "dirty") if key in each} for each in run.info["git"]],
         "versions": run.info["versions"],
@@ -78,8 +78,8 @@ def judge(name: str, seed: int, out: Path) -> dict:
 
 
 def summary(rows: list[dict]) -> list[dict]:
-    """Interquartile mean and 95 % interval after each inner step: runs are (seed, repeat), strata are tasks."""
-    scores = np.concatenate([np.array(row["scores"]) for row in rows])
+    """Interquartile mean and 95 % interval after each inner step; a seed's repeats are averaged, tasks are the strata."""
+    scores = np.stack([np.array(row["scores"]).mean(0) for row in rows])
     found = []
     for step in range(scores.shape[-1]):
         low, high = stratified_bootstrap(scores[..., step], interquartile_mean)

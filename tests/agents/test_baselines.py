@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+
 from metarl.agents.baselines import ValueNetwork, fit_linear_values
 
 
@@ -45,10 +46,10 @@ def test_value_network_learns_that_less_is_left_later():
     obs = torch.zeros(8, H, 1)
     returns = torch.tensor([(1 - discount ** (H - t)) / (1 - discount) for t in range(H)]).expand(8, H)
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
-    first = network.loss(obs, returns, torch.ones(8, H)).item()
+    first = network.loss(network(obs), returns, torch.ones(8, H)).item()
     for _ in range(300):
         optimizer.zero_grad()
-        loss = network.loss(obs, returns, torch.ones(8, H))
+        loss = network.loss(network(obs), returns, torch.ones(8, H))
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.05 * first

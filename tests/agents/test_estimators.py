@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+
 from metarl.adaptation import adapt_step
 from metarl.agents.configs import InnerConfig, MetaPolicyGradient, OuterConfig
 from metarl.agents.estimators import (
@@ -80,7 +81,10 @@ class TwoSteps:
         advantages = returns_to_go(self.rewards_BH, torch.ones(4, 2), 1.0)
         log_probs = self.log_probs(theta)
         each = [
-            2 * surrogate(log_probs[i : i + 1], sampled[i : i + 1], advantages[i : i + 1], torch.ones(1, 2), kind)
+            2
+            * surrogate(
+                log_probs[i : i + 1], sampled[i : i + 1], advantages[i : i + 1], torch.ones(1, 2), kind
+            )
             for i in range(4)
         ]
         return (torch.stack(each) * weights).sum()

@@ -1,6 +1,7 @@
 """What an evaluation says of its scores."""
 
 import numpy as np
+
 from metarl.agents.evaluation import Evaluation
 from metarl.statistics import interquartile_mean
 

@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+
 from metarl import checkpoints
 from metarl.agents import AGENTS, preset
 from metarl.agents.configs import MetaPolicyGradient, SamplingConfig
@@ -92,11 +93,14 @@ def test_the_meta_gradient_is_the_mean_over_tasks():
     algorithm = MetaPolicyGradientTraining(WORLD, config)
     data = algorithm.collect(generator(0, 1, "collect")).data
     whole = torch.autograd.grad(algorithm.loss(data)[0], algorithm.module.policy.log_std)[0]
-    one = lambda t: {  # noqa: E731
-        "support": [{n: v[t : t + 1] for n, v in each.items()} for each in data["support"]],
-        "query": {n: v[t : t + 1] for n, v in data["query"].items()},
-    }
-    alone = [torch.autograd.grad(algorithm.loss(one(t))[0], algorithm.module.policy.log_std)[0] for t in range(3)]
+
+    def one(t):
+        support = [{n: v[t : t + 1] for n, v in each.items()} for each in data["support"]]
+        return {"support": support, "query": {n: v[t : t + 1] for n, v in data["query"].items()}}
+
+    alone = [
+        torch.autograd.grad(algorithm.loss(one(t))[0], algorithm.module.policy.log_std)[0] for t in range(3)
+    ]
     torch.testing.assert_close(whole, torch.stack(alone).mean(0))
 
 

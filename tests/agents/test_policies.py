@@ -3,6 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch.distributions import Independent, Normal
+from torch.distributions import kl_divergence as reference_kl
+from torch.func import functional_call
+
 from metarl.agents.configs import PolicyConfig
 from metarl.agents.policies import (
     GaussianPolicy,
@@ -11,9 +15,6 @@ from metarl.agents.policies import (
     kl_divergence,
     log_probability,
 )
-from torch.distributions import Independent, Normal
-from torch.distributions import kl_divergence as reference_kl
-from torch.func import functional_call
 
 
 @pytest.fixture
@@ -28,12 +29,18 @@ def test_densities_agree_with_torch_distributions(gaussians):
     other = Independent(Normal(other_mean, other_log_std.exp()), 1)
     torch.testing.assert_close(log_probability(actions, mean, log_std), one.log_prob(actions))
     torch.testing.assert_close(entropy(log_std), one.entropy())
-    torch.testing.assert_close(kl_divergence(mean, log_std, other_mean, other_log_std), reference_kl(one, other))
+    torch.testing.assert_close(
+        kl_divergence(mean, log_std, other_mean, other_log_std), reference_kl(one, other)
+    )
 
 
 @pytest.mark.parametrize(
     "config",
-    [PolicyConfig(hidden=(8,)), PolicyConfig(hidden=(8,), spread="network"), PolicyConfig(hidden=(8,), context_size=3)],
+    [
+        PolicyConfig(hidden=(8,)),
+        PolicyConfig(hidden=(8,), spread="network"),
+        PolicyConfig(hidden=(8,), context_size=3),
+    ],
 )
 def test_one_call_serves_many_tasks_as_one_call_each_would(config):
     policy = GaussianPolicy(4, 2, config)

@@ -6,13 +6,23 @@ import sys
 
 import pytest
 import torch
+
 from metarl import checkpoints
 from metarl.runs import find
 
 COMMAND = [
     *("-m", "metarl", "train"),
     *("--world", "PointNavigation-v0", "--seed", "3", "--device", "cpu", "--quiet"),
-    *("--evaluate-every", "0", "--sampling.tasks", "4", "--sampling.trajectories", "3", "--sampling.horizon", "10"),
+    *(
+        "--evaluate-every",
+        "0",
+        "--sampling.tasks",
+        "4",
+        "--sampling.trajectories",
+        "3",
+        "--sampling.horizon",
+        "10",
+    ),
     *("--policy.hidden", "8"),
 ]
 

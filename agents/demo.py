@@ -1,0 +1,124 @@
+"""The demonstration: meta-train, adapt, then a table, a plot and a video of what adaptation did.
+
+The agent's body can run forward and backward, and nothing that it observes says which is wanted. Meta-training
+makes it ready for both; it finds out by acting, and a few inner steps on the rewards turn it into a runner.
+"""
+
+import shlex
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from metarl.agents import preset
+from metarl.agents.experiment import Experiment
+from metarl.agents.experiments import AgentRun, resume, train
+from metarl.videos import SUFFIXES, check_suffix
+
+AGENT = "promp"
+WORLD = "metarl/CheetahDir-v0"
+STEPS = 1_200_000
+"""Environment steps of the training, if the time is enough."""
+SECONDS = 150.0
+"""Training stops about then on a slower machine."""
+LEARNING_RATE = 5e-3
+TASKS, TRAJECTORIES = 2, 20
+"""The world has two tasks; both are in every batch, with this many trajectories each."""
+INNER_STEPS = 3
+REPEATS = 10
+"""Adaptations to each direction, which the intervals come from."""
+FIRST_LOOK = 40_000
+"""Environment steps that the machine's speed is measured by."""
+
+
+def run(out: str = "runs/demo", steps: int | None = None, seconds: float | None = None, seed: int = 1) -> int:
+    """Train, evaluate, plot and film; everything is printed or lies in `out`.
+
+    Args:
+        out: Folder of the run and of `adaptation.png` and `before-and-after.mp4`.
+        steps: Environment steps of the training; unset, `STEPS`.
+        seconds: Bound on the training's time; unset, `SECONDS`, or none if `steps` is given.
+        seed: Of training and evaluation.
+
+    Returns:
+        0, or 130 if training was interrupted.
+    """
+    if seconds is not None and seconds <= 0:
+        raise ValueError(f"seconds={seconds}, expected more than 0")
+    if seconds is None:
+        seconds = SECONDS if steps is None else float("inf")
+    folder = Path(out)
+    say(
+        "1  Meta-training",
+        "Half of the tasks want the body to run forward, half backward. It is not told which.",
+    )
+    trained = meta_train(out, STEPS if steps is None else steps, seconds, seed)
+    if trained.run.info["reason"] == "stopped":
+        return 130
+    say(
+        "2  Adapting",
+        f"Return before and after inner steps, {REPEATS} adaptations each: middle [95 % interval]",
+    )
+    found = trained.evaluate(inner_steps=INNER_STEPS, repeats=REPEATS, seed=seed)
+    print(found.table().replace("direction -1", "backward    ").replace("direction 1", "forward    "))
+    say("3  Pictures", "")
+    print(f"plot:   {trained.plot(folder / 'adaptation.png')}")
+    print(f"video:  {film(trained, folder, seed)}")
+    say("What next", "")
+    print(next_steps(trained.path, out))
+    return 0
+
+
+def meta_train(out: str, steps: int, seconds: float, seed: int) -> AgentRun:
+    """Train for that many steps, or for about that many seconds, whichever is over first."""
+    config = preset(AGENT)
+    config = replace(
+        config,
+        sampling=replace(config.sampling, tasks=TASKS, trajectories=TRAJECTORIES),
+        outer=replace(config.outer, lr=LEARNING_RATE),
+    )
+    first = min(steps, FIRST_LOOK)
+    experiment = Experiment(
+        world=WORLD, steps=first, seed=seed, out=out, evaluate_every=0, checkpoint_every=25
+    )
+    start = time.perf_counter()
+    trained = train(AGENT, experiment, config, quiet=True)
+    speed = first / (time.perf_counter() - start)
+    if trained.run.info["reason"] == "stopped" or first == steps:
+        return trained
+    enough = int(min(steps, max(first, speed * seconds)))
+    print(f"{speed:,.0f} steps/s on this machine: {enough:,} steps, about {enough / speed:.0f} s", flush=True)
+    return resume(trained.path, steps=enough)
+
+
+def film(trained: AgentRun, folder: Path, seed: int) -> Path | str:
+    """The video, as GIF where mp4 cannot be written; a sentence where nothing can be drawn."""
+    for suffix in SUFFIXES:
+        try:
+            check_suffix(f"clip{suffix}")
+        except ImportError:
+            continue
+        try:
+            return trained.render(folder / f"before-and-after{suffix}", inner_steps=1, seed=seed)
+        except Exception as error:  # OpenGL fails in many ways, none of which should hide the table
+            return f"could not be drawn: {error}"
+    return "could not be written"
+
+
+def next_steps(path: Path, out: str) -> str:
+    """Commands to look closer and to go on."""
+    run, out = shlex.quote(str(path)), shlex.quote(out)
+    commands = {
+        f"metarl watch {out}": "curves in TensorBoard",
+        f"metarl train --resume {run} --steps {3 * STEPS}": "train on",
+        f"metarl evaluate {run} --inner-steps 5": "adapt further",
+        "metarl list": "other worlds and agents",
+        "metarl train promp --help": "everything that can be set",
+    }
+    width = max(map(len, commands))
+    where = "(once: source .venv/bin/activate)\n" if Path(".venv").is_dir() else ""
+    return where + "\n".join(f"{command:<{width}}   {purpose}" for command, purpose in commands.items())
+
+
+def say(title: str, text: str) -> None:
+    """A heading and a sentence."""
+    print(f"\n{title}\n{'-' * len(title)}" + (f"\n{text}" if text else ""), flush=True)
