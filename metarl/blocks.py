@@ -50,7 +50,7 @@ class BatchNorm(nn.Module):
         if has_fast_path(x):
             return _normalised(x, *moments(x), self)
         x = _standardise(x, (0, *range(2, x.dim())), self.eps)
-        return x if self.weight is None else _affine(x, self.weight, self.bias)
+        return _affine(x, self.weight, self.bias)
 
     def then_max_pool(self, x: Tensor) -> Tensor:
         """`max_pool(self(x))`, with most of the norm's work done after the pooling: (N, C, H, W) halved."""
@@ -112,9 +112,10 @@ class LayerNorm(nn.Module):
         return _standardise(x, tuple(range(-len(self.shape), 0)), self.eps) * self.weight + self.bias
 
 
-def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     shape = (-1,) + (1,) * (x.dim() - 2)
-    return x * weight.view(shape) + bias.view(shape)
+    x = x if weight is None else x * weight.view(shape)
+    return x if bias is None else x + bias.view(shape)
 
 
 class MaxPool2d(nn.Module):
@@ -162,7 +163,7 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Shape (N, inputs, H, W) to (N, outputs, H', W')."""
         by_batch = isinstance(self.norm, BatchNorm)
-        x = conv2d(x, self.conv.weight, self.conv.bias, self.conv.stride[0], self.conv.padding[0])
+        x = conv2d(x, self.conv.weight, self.conv.bias, 2 if self.halve == "stride" else 1, padding=1)
         rising = self.act is not F.silu
         if by_batch and rising and self.halve == "pool":
             return self.act(self.norm.then_max_pool(x))

@@ -126,10 +126,11 @@ class MLP(nn.Module):
         if gains is not None and len(gains) != len(sizes) - 1:
             raise ValueError(f"gains need one value per layer, {len(sizes) - 1}, got {len(gains)}")
         self.between = nonlinearity(activation)
-        self.layers = nn.ModuleList(Linear(a, b) for a, b in pairwise(sizes))
-        for layer, gain in zip(self.layers, gains or (), strict=False):
+        layers = [Linear(a, b) for a, b in pairwise(sizes)]
+        for layer, gain in zip(layers, gains or (), strict=False):
             nn.init.orthogonal_(layer.weight, gain, generator=generator)
             nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (..., B, in) to (..., B, out)."""

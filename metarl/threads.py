@@ -67,9 +67,9 @@ def _results(calls: Sequence[Callable[[], Any]], workers: int, signature: frozen
     for future in futures:
         future.cancel()
     wait(futures)
-    failed = [f.exception() for f in futures if not f.cancelled() and f.exception() is not None]
-    if failed:
-        raise failed[0]
+    for future in futures:
+        if not future.cancelled() and (error := future.exception()):
+            raise error
     return first + [future.result() for future in futures]
 
 
