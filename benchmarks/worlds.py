@@ -418,7 +418,7 @@ def integrator_table(result: dict) -> str:
             cells = (world, each["found_under"], f"{each['return_found']:.1f}", each["also_under"])
             more = (f"{each['return_also']:.1f}", change, f"{each['rank_correlation_of_gaits']:.3f}")
             lines.append("| " + " | ".join((*cells, *more)) + " |")
-    for world, rows in result["time_steps"].items():
+    for world, rows in result.get("time_steps", {}).items():
         lines += ["", f"The best gaits on {world} (distance run, 100 steps) under finer time steps:", ""]
         steps = sorted({row["time_step"] for row in rows}, reverse=True)
         lines.append(
