@@ -29,6 +29,7 @@ class Stopwatch:
 
     @contextmanager
     def __call__(self, name):
+        """Count what runs inside under this name."""
         start = time.perf_counter()
         try:
             yield
@@ -36,6 +37,7 @@ class Stopwatch:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def around(self, function, name):
+        """The same function, its time counted under this name."""
         def timed(*args, **kwargs):
             with self(name):
                 return function(*args, **kwargs)
@@ -44,6 +46,7 @@ class Stopwatch:
 
 
 def measure(agent: str, world: str, iterations: int) -> dict:
+    """Shares of a training iteration by part, as quartiles over iterations."""
     config = metarl.agents.preset(agent)
     torch.manual_seed(0)
     algorithm = training_module.MetaPolicyGradientTraining(world, config)
@@ -82,6 +85,7 @@ def measure(agent: str, world: str, iterations: int) -> dict:
 
 
 def main() -> None:
+    """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agents", nargs="+", default=["promp", "maml"])
     parser.add_argument("--worlds", nargs="+", default=["metarl/CheetahDir-v0", "metarl/AntDir-v0"])

@@ -88,6 +88,7 @@ def summary(rows: list[dict]) -> list[dict]:
 
 
 def main() -> None:
+    """Train what is missing, judge, and keep the scores."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", choices=EXPERIMENTS)
     parser.add_argument("--seeds", nargs="+", type=int)
