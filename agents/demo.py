@@ -26,6 +26,8 @@ TASKS, TRAJECTORIES = 2, 20
 INNER_STEPS = 3
 REPEATS = 10
 """Adaptations to each direction, which the intervals come from."""
+FILM_SECONDS = 3.0
+"""Of each direction."""
 FIRST_LOOK = 40_000
 """Environment steps that the machine's speed is measured by."""
 
@@ -98,7 +100,9 @@ def film(trained: AgentRun, folder: Path, seed: int) -> Path | str:
         except ImportError:
             continue
         try:
-            return trained.render(folder / f"before-and-after{suffix}", inner_steps=1, seed=seed)
+            return trained.render(
+                folder / f"before-and-after{suffix}", inner_steps=1, seconds=FILM_SECONDS, seed=seed
+            )
         except Exception as error:  # OpenGL fails in many ways, none of which should hide the table
             return f"could not be drawn: {error}"
     return "could not be written"
