@@ -351,7 +351,9 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     peers = available(args.learn2learn)
     record = {
-        "command": provenance.command(),
+        "command": provenance.command().replace(str(args.learn2learn), args.learn2learn.name)
+        if args.learn2learn
+        else provenance.command(),
         "versions": provenance.versions() | peer_versions(peers, args.learn2learn),
         "commit": commit(),
         "hardware": provenance.hardware(),
