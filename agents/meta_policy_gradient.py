@@ -169,6 +169,7 @@ class MetaPolicyGradientTraining:
         metrics["rollout/ep_rew_mean"] = metrics[f"adapt/return_{last}"]
         length = raw[-1].mask.sum(-1).mean()
         metrics["rollout/ep_len_mean"] = float(distributed.mean_(length))
+        metrics["rollout/diverged"] = float(self.env.num_diverged)
         metrics["train/std"] = float(distributed.mean_(stages[0]["log_std"].exp().mean()))
         return metrics
 

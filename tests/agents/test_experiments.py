@@ -11,7 +11,7 @@ from metarl import checkpoints
 from metarl.agents import AGENTS, preset
 from metarl.agents.configs import MetaPolicyGradient, SamplingConfig
 from metarl.agents.experiment import Experiment
-from metarl.agents.experiments import open_run, resume, train
+from metarl.agents.experiments import open_run, outer_optimizer, resume, train
 from metarl.agents.meta_policy_gradient import MetaPolicyGradientTraining
 from metarl.agents.rollouts import make_world
 from metarl.training import generator
@@ -125,6 +125,19 @@ def test_promp_learns_to_navigate(tmp_path):
     rows = trained.run.metrics()["adapt/return_1"]
     assert scores[1] > scores[0]
     assert np.mean(rows[-3:]) > np.mean(rows[:3])
+
+
+def test_the_value_network_learns_beside_the_policy():
+    config = replace(small("promp"), sampling=replace(SMALL, baseline="network"))
+    torch.manual_seed(0)
+    algorithm = MetaPolicyGradientTraining(WORLD, config)
+    optimizer = outer_optimizer(
+        dict(algorithm.module.named_parameters()), replace(config.outer, epochs=150, lr=1e-2)
+    )
+    data = algorithm.collect(generator(0, 1, "collect")).data
+    before = float(algorithm.loss(data)[1]["train/value_loss"])
+    optimizer.update(lambda: algorithm.loss(data))
+    assert float(algorithm.loss(data)[1]["train/value_loss"]) < 0.5 * before
 
 
 def test_a_world_without_tasks_is_refused():
