@@ -62,7 +62,7 @@ def from_dict(cls: type[Config], values: Mapping[str, Any], *, where: str = "") 
     missing = [name for name, field in known.items() if name not in values and _required(field)]
     if missing:
         raise ValueError(f"{where or cls.__name__}: no value for {', '.join(missing)}, which have no default")
-    hints = _hints(cls)
+    hints = _hints(typing.cast(Any, cls))
     return cls(**{name: _typed(value, hints[name], _join(where, name)) for name, value in values.items()})
 
 

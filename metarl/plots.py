@@ -27,8 +27,12 @@ POINTS = 200
 class Curve:
     """One line of a learning curve."""
 
-    label: str
-    """For the legend."""
+    group: str
+    """Agent, and world if there are several."""
+    tag: str
+    """What was logged."""
+    seeds: int
+    """How many runs it sums up."""
     steps: np.ndarray
     """Shape (points,)."""
     middle: np.ndarray
@@ -50,8 +54,8 @@ def adaptation_curve(
     """Draw the return against the number of inner steps, one line per task or method, with intervals.
 
     Args:
-        rows: Dicts with `step` (inner steps), `iqm` (interquartile mean), `low` and `high` (its interval), and
-            the name of the line they belong to.
+        rows: Dicts with `step` (inner steps), `iqm` (interquartile mean), `low` and `high` (its interval),
+            and the name of the line they belong to.
         out: The image; its ending says the format (png, svg, pdf).
         line: Which entry of a row names its line, e.g. `task` or `method`.
         title: Above the picture.
@@ -105,9 +109,12 @@ def learning_curves(
     """
     curves = read_curves(runs, tags)
     figure, axes = _figure(7.6)
-    for index, curve in enumerate(curves):
-        style = _style(index) | {"marker": None}
-        axes.plot(curve.steps, curve.middle, label=curve.label, **style)
+    groups, tags = [list(dict.fromkeys(getattr(c, name) for c in curves)) for name in ("group", "tag")]
+    for curve in curves:  # a colour for each agent, a dash for each tag, the last one solid
+        dash = DASHES[(len(tags) - 1 - tags.index(curve.tag)) % len(DASHES)]
+        style = _style(groups.index(curve.group)) | {"marker": None, "linestyle": dash}
+        label = f"{curve.group}: {curve.tag} ({curve.seeds} {'seed' if curve.seeds == 1 else 'seeds'})"
+        axes.plot(curve.steps, curve.middle, label=label, **style)
         axes.fill_between(curve.steps, curve.low, curve.high, color=style["color"], alpha=0.2, linewidth=0)
     from matplotlib.ticker import EngFormatter
 
@@ -133,10 +140,10 @@ def read_curves(runs: Iterable[Run | str | Path], tags: Sequence[str] = ()) -> l
             raise unknown("tag", tag, [name for name in logged if name != "step"])
     chosen = list(tags) or _default_tags(list(logged))
     curves = [
-        _summarised(f"{name}: {tag} ({_count(tables, tag)})", tables, tag)
+        _summarised(name, tables, tag)
         for name, tables in groups.items()
         for tag in chosen
-        if _count(tables, tag)
+        if any(_values(table, tag)[0].size for table in tables)
     ]
     return curves
 
@@ -197,13 +204,7 @@ def _values(table: Mapping[str, list[float]], tag: str) -> tuple[np.ndarray, np.
     return (steps[there], values[there]) if values.size else (values, values)
 
 
-def _count(tables: Sequence[Mapping[str, list[float]]], tag: str) -> str:
-    """How many runs have a tag, in words; empty for none."""
-    num = sum(_values(table, tag)[0].size > 0 for table in tables)
-    return f"{num} seed{'s' if num > 1 else ''}" if num else ""
-
-
-def _summarised(label: str, tables: Sequence[Mapping[str, list[float]]], tag: str) -> Curve:
+def _summarised(group: str, tables: Sequence[Mapping[str, list[float]]], tag: str) -> Curve:
     """Runs on a common grid; where some have ended, the others go on alone."""
     found = [each for table in tables if (each := _values(table, tag))[0].size]
     start, end = min(steps[0] for steps, _ in found), max(steps[-1] for steps, _ in found)
@@ -211,17 +212,17 @@ def _summarised(label: str, tables: Sequence[Mapping[str, list[float]]], tag: st
     on_grid = np.stack([np.interp(grid, *each, left=np.nan, right=np.nan) for each in found])
     middle, low, high = (np.full(len(grid), np.nan) for _ in range(3))
     there = np.isfinite(on_grid)
-    for pattern in np.unique(there.T, axis=0):
-        if pattern.any():
-            columns = (there.T == pattern).all(axis=1)
-            part = on_grid[np.ix_(pattern, columns)]
+    for present in np.unique(there.T, axis=0):
+        if present.any():
+            columns = np.equal(there.T, present).all(axis=1)
+            part = on_grid[np.ix_(present, columns)]
             middle[columns] = interquartile_mean(part, axis=0)
             low[columns], high[columns] = bootstrap_band(part)
-    return Curve(label, grid, middle, low, high)
+    return Curve(group, tag, len(found), grid, middle, low, high)
 
 
 def _common(curves: Sequence[Curve]) -> str:
-    tags = {curve.label.rpartition(": ")[2].partition(" (")[0] for curve in curves}
+    tags = {curve.tag for curve in curves}
     return tags.pop() if len(tags) == 1 else "return" if all("return" in tag for tag in tags) else "value"
 
 
@@ -253,7 +254,7 @@ def _finish(figure: Any, axes: Any, out: str | Path, title: str, *, legend: str 
 
 
 def _figure(width: float) -> tuple[Any, Any]:
-    """A figure with one pair of axes, `width` inches wide; needs no display and leaves pyplot's state alone."""
+    """A figure with one pair of axes, `width` inches wide; needs no display, leaves pyplot alone."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

@@ -5,6 +5,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,10 @@ def command() -> str:
     return shlex.join([*start, *sys.argv[1:]])
 
 
-def versions() -> dict[str, str]:
-    """Python and the packages that can move a number, those that are installed."""
+def versions(*more: str) -> dict[str, str]:
+    """Python and the packages that can move a number (and `more`), those that are installed."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *more):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -47,6 +48,22 @@ def hardware() -> dict[str, Any]:
         "cores": cores,
         "threads": torch.get_num_threads(),
         "gpus": gpus,
+    }
+
+
+def measurement(*packages: str) -> dict[str, Any]:
+    """What a measured figure must carry: command, commit, versions, machine, date and how busy it was.
+
+    Args:
+        *packages: Further packages whose versions matter, e.g. what one is compared with.
+    """
+    return {
+        "command": command(),
+        "commit": _git(Path(__file__).parent, "describe", "--always", "--abbrev=40", "--dirty") or "unknown",
+        "versions": versions(*packages),
+        "hardware": hardware(),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
 
 

@@ -1,20 +1,21 @@
 """Summaries of few runs that say how sure they are.
 
-Agarwal, Schwarzer, Castro, Courville & Bellemare, "Deep Reinforcement Learning at the Edge of the Statistical
-Precipice", NeurIPS 2021: report the interquartile mean over runs and tasks, with a bootstrap interval in which
-the runs are drawn anew within each task. The definitions are those of its library rliable.
+Agarwal, Schwarzer, Castro, Courville & Bellemare, "Deep Reinforcement Learning at the Edge of the
+Statistical Precipice", NeurIPS 2021: report the interquartile mean over runs and tasks, with a bootstrap
+interval in which the runs are drawn anew within each task. The definitions are those of its library rliable.
 """
 
 from collections.abc import Callable
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-Statistic = Callable[[np.ndarray], float]
+Statistic = Callable[[np.ndarray], Any]
 
 
-def interquartile_mean(scores: ArrayLike, axis: int | None = None) -> np.ndarray | float:
+def interquartile_mean(scores: ArrayLike, axis: int | None = None) -> Any:
     """The mean of the middle half of the scores.
 
     The lowest and the highest quarter are left out, each rounded down to whole scores; so of fewer than four

@@ -1,0 +1,207 @@
+"""Gradient steps against torch's own, the trust region against hand-computed and explicit natural gradients."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Categorical, kl_divergence
+
+from metarl.gradients import conjugate_gradient
+from metarl.meta_optimizers import GradientSteps, NonFinite, TrustRegion
+
+D = torch.float64
+
+
+def test_sgd_by_hand():
+    x = torch.tensor([3.0, 4.0], requires_grad=True)  # loss |x|^2 / 2, gradient x, norm 5
+    metrics = GradientSteps({"x": x}, lr=0.5, kind="sgd").update(lambda: (x.square().sum() / 2, {}))
+    assert x.tolist() == [1.5, 2.0]
+    assert metrics == {"loss": 12.5, "grad_norm": 5.0, "epochs": 1.0}
+
+
+def test_gradient_norm_is_clipped_over_all_parameters():
+    x, y = (torch.tensor([value], requires_grad=True) for value in (3.0, 4.0))
+    optimizer = GradientSteps([x, y], lr=1.0, kind="sgd", max_grad_norm=1.0)
+    metrics = optimizer.update(lambda: ((x.square() + y.square()).sum() / 2, {}))
+    assert metrics["grad_norm"] == 5.0
+    torch.testing.assert_close(torch.cat([x, y]).detach(), torch.tensor([3 - 0.6, 4 - 0.8]))
+
+
+def test_adam_epochs_are_torchs_adam():
+    ours, theirs = (torch.tensor([1.0, -2.0], requires_grad=True) for _ in range(2))
+    GradientSteps([ours], lr=0.1, epochs=5).update(lambda: ((ours**4).sum(), {}))
+    adam = torch.optim.Adam([theirs], lr=0.1)
+    for _ in range(5):
+        adam.zero_grad()
+        (theirs**4).sum().backward()
+        adam.step()
+    assert torch.equal(ours, theirs)
+
+
+def test_stop_ends_the_epochs_before_the_step():
+    x = torch.tensor(8.0, requires_grad=True)
+    optimizer = GradientSteps([x], lr=0.5, epochs=10, kind="sgd")  # halves x each epoch
+    metrics = optimizer.update(lambda: (x.square() / 2, {"stop": torch.tensor(bool(x < 3)), "x": x}))
+    assert x.item() == 2.0
+    assert metrics["epochs"] == 2
+    assert "stop" not in metrics
+    assert metrics["x"] == 2.0
+
+
+def test_frozen_stays_and_unused_gets_a_zero_gradient():
+    used, unused = (torch.ones(2, requires_grad=True) for _ in range(2))
+    frozen = torch.ones(2)
+    optimizer = GradientSteps({"a": used, "b": unused, "c": frozen}, lr=0.1)
+    optimizer.update(lambda: ((used * frozen).sum(), {}))
+    assert list(optimizer.parameters) == ["a", "b"]
+    assert frozen.tolist() == unused.tolist() == [1.0, 1.0]
+    assert used[0] < 1
+    region = TrustRegion({"a": used, "b": unused, "c": frozen}, max_kl=0.01)
+    start = used.detach().clone()
+    assert region.update(lambda: (used.sum(), {"kl": (used - start).square().sum() / 2}))["accepted"] == 1
+    assert frozen.tolist() == unused.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_state_goes_on_exactly(kind):
+    def descend(optimizer, x, times):
+        for _ in range(times):
+            optimizer.update(lambda: ((x**4).sum(), {}))
+
+    whole = torch.tensor([1.0, -2.0], requires_grad=True)
+    descend(GradientSteps({"x": whole}, 0.01, kind=kind), whole, 6)
+    first = torch.tensor([1.0, -2.0], requires_grad=True)
+    before = GradientSteps({"x": first}, 0.01, kind=kind)
+    descend(before, first, 3)
+    second = first.detach().clone().requires_grad_()
+    after = GradientSteps({"x": second}, 0.01, kind=kind)
+    after.load_state_dict(before.state_dict())
+    descend(after, second, 3)
+    assert torch.equal(second, whole)
+
+
+def test_state_that_does_not_fit_is_refused():
+    x, y = torch.zeros(2, requires_grad=True), torch.zeros(3, requires_grad=True)
+    optimizer = GradientSteps({"x": x}, 0.1)
+    optimizer.update(lambda: (x.sum(), {}))
+    state = optimizer.state_dict()
+    with pytest.raises(ValueError, match="shape"):
+        GradientSteps({"x": y}, 0.1).load_state_dict(state)
+    with pytest.raises(ValueError, match="no parameter"):
+        GradientSteps({"z": x}, 0.1).load_state_dict(state)
+    with pytest.raises(ValueError, match="trust region"):
+        TrustRegion({"x": x}, 0.1).load_state_dict(state)
+
+
+def test_what_is_not_finite_is_named_and_changes_nothing():
+    x = torch.tensor([0.0, 1.0], requires_grad=True)
+    for optimizer in (GradientSteps({"x": x}, 0.1), TrustRegion({"x": x}, 0.1)):
+        with pytest.raises(NonFinite, match="loss"):
+            optimizer.update(lambda: (x.log().sum(), {"kl": x.square().sum()}))
+        with pytest.raises(NonFinite, match="gradient of x"):
+            optimizer.update(lambda: (x.sqrt().sum(), {"kl": x.square().sum()}))
+    assert x.tolist() == [0.0, 1.0]
+
+
+def test_mistakes_are_explained():
+    x = torch.ones(2, requires_grad=True)
+    with pytest.raises(ValueError, match="none of the 1"):
+        GradientSteps([torch.ones(2)], 0.1)
+    with pytest.raises(ValueError, match="lr=-1"):
+        GradientSteps([x], -1)
+    with pytest.raises(ValueError, match="depends on no parameter"):
+        GradientSteps([x], 0.1).update(lambda: (torch.tensor(1.0), {}))
+    with pytest.raises(ValueError, match="expected a scalar"):
+        GradientSteps([x], 0.1).update(lambda: (x, {}))
+    for kl in (None, 0.1, torch.tensor(0.1)):
+        with pytest.raises(ValueError, match="metrics\\['kl'\\]"):
+            TrustRegion([x], 0.1).update(lambda kl=kl: (x.sum(), {"kl": kl}))
+
+
+def test_conjugate_gradient_solves_a_linear_system():
+    rows = torch.randn(6, 6, dtype=D, generator=torch.Generator().manual_seed(0))
+    matrix, target = rows @ rows.T + torch.eye(6, dtype=D), torch.arange(6, dtype=D)
+    solution = conjugate_gradient(lambda v: matrix @ v, target, 6, tolerance=0)
+    torch.testing.assert_close(solution, torch.linalg.solve(matrix, target), rtol=1e-8, atol=1e-8)
+
+
+def test_trust_region_on_a_quadratic_by_hand():
+    # loss x + 2y, KL (4 x^2 + y^2) / 2: F = diag(4, 1), F^-1 g = (1/4, 2), g' F^-1 g = 17/4,
+    # so the full step is -sqrt(2 * 0.17 / 4.25) (1/4, 2) = -sqrt(0.08) (1/4, 2); its KL is 0.17 exactly.
+    x, y = (torch.zeros((), dtype=D, requires_grad=True) for _ in range(2))
+
+    def loss():
+        return x + 2 * y, {"kl": (4 * x**2 + y**2) / 2}
+
+    metrics = TrustRegion({"x": x, "y": y}, max_kl=0.17, damping=1e-9).update(loss)
+    size = math.sqrt(0.08)
+    assert (x.item(), y.item()) == pytest.approx((-size / 4, -size * 2), rel=1e-6)
+    assert metrics["kl"] == pytest.approx(0.17, rel=1e-6)
+    assert metrics["improvement"] == pytest.approx(4.25 * size, rel=1e-6)
+    assert (metrics["accepted"], metrics["line_search_steps"]) == (1, 1)
+    assert metrics["loss"] == 0
+    assert metrics["grad_norm"] == pytest.approx(math.sqrt(5))
+
+
+def test_trust_region_shrinks_until_the_loss_falls():
+    # loss x + 10 x^2 with KL x^2 / 2 and max_kl 1/2: the full step is -1; x + 10 x^2 < 0 needs |x| < 1/10,
+    # first met by 0.5^4.
+    x = torch.zeros((), dtype=D, requires_grad=True)
+    region = TrustRegion([x], max_kl=0.5, damping=0, shrink=0.5)
+    metrics = region.update(lambda: (x + 10 * x**2, {"kl": 0.999 * x**2 / 2}))
+    assert metrics["line_search_steps"] == 5
+    assert x.item() == pytest.approx(-(0.5**4), rel=1e-2)
+
+
+def test_trust_region_shrinks_until_the_kl_is_within_its_bound():
+    # the Hessian at 0 promises KL x^2 / 2, but x^4 comes on top: 0.5 s^2 + 8 s^4 <= 0.5 first holds for 0.5
+    x = torch.zeros((), dtype=D, requires_grad=True)
+    metrics = TrustRegion([x], max_kl=0.5, damping=0, shrink=0.5).update(
+        lambda: (x + 0.0, {"kl": x**2 / 2 + 4 * x**4})
+    )
+    assert metrics["line_search_steps"] == 2
+    assert x.item() == pytest.approx(-0.5)
+    assert metrics["kl"] == pytest.approx(0.375)
+
+
+def test_trust_region_that_finds_nothing_leaves_the_parameters():
+    x = torch.tensor(0.3, requires_grad=True)
+    metrics = TrustRegion([x], max_kl=0.5, backtracks=4).update(
+        lambda: (-(x - 0.3).abs() * 0 + x * 0 + (x - 0.3).abs(), {"kl": (x - 0.3).square()})
+    )
+    assert metrics["accepted"] == metrics["kl"] == metrics["improvement"] == 0
+    assert x.item() == torch.tensor(0.3).item()
+
+
+def test_trust_region_is_the_natural_gradient_of_a_categorical_policy():
+    generator = torch.Generator().manual_seed(1)
+    states = torch.randn(50, 3, dtype=D, generator=generator)
+    weight = torch.randn(4, 3, dtype=D, generator=generator).requires_grad_()
+    bias = torch.zeros(4, dtype=D).requires_grad_()
+    advantages = torch.randn(50, 4, dtype=D, generator=generator)
+    old = Categorical(logits=(states @ weight.T + bias).detach())
+
+    def loss():
+        new = Categorical(logits=states @ weight.T + bias)
+        return -(new.probs * advantages).sum(-1).mean(), {"kl": kl_divergence(old, new).mean()}
+
+    # The Fisher matrix from its definition: the mean over states and actions of score times score
+    fisher = torch.zeros(16, 16, dtype=D)
+    for state, probs in zip(states, old.probs, strict=True):
+        for action in range(4):
+            dlogits = -probs.clone()
+            dlogits[action] += 1
+            score = torch.cat([torch.outer(dlogits, state).reshape(-1), dlogits])
+            fisher += probs[action] * torch.outer(score, score) / len(states)
+    gradient = torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss()[0], (weight, bias))])
+    damped = fisher + 1e-3 * torch.eye(16, dtype=D)
+    direction = torch.linalg.solve(damped, gradient)
+    step = -math.sqrt(2 * 1e-4 / float(direction @ damped @ direction)) * direction
+    before = torch.cat([weight.detach().reshape(-1), bias.detach()])
+
+    metrics = TrustRegion({"w": weight, "b": bias}, max_kl=1e-4, cg_steps=30, damping=1e-3).update(loss)
+    moved = torch.cat([weight.detach().reshape(-1), bias.detach()]) - before
+    scale = 0.8 ** (metrics["line_search_steps"] - 1)
+    assert metrics["accepted"] == 1
+    torch.testing.assert_close(moved, scale * step, rtol=1e-4, atol=1e-7)
+    assert 0 < metrics["kl"] <= 1e-4
