@@ -17,7 +17,7 @@ import metarl.agents
 import metarl.agents.meta_policy_gradient as training_module
 from metarl.agents.experiments import outer_optimizer
 from metarl.configs import write_json
-from metarl.provenance import git, hardware, versions
+from metarl.provenance import measurement
 from metarl.training import generator
 
 
@@ -38,6 +38,7 @@ class Stopwatch:
 
     def around(self, function, name):
         """The same function, its time counted under this name."""
+
         def timed(*args, **kwargs):
             with self(name):
                 return function(*args, **kwargs)
@@ -86,7 +87,9 @@ def measure(agent: str, world: str, iterations: int) -> dict:
 
 def main() -> None:
     """Measure, print and keep."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--agents", nargs="+", default=["promp", "maml"])
     parser.add_argument("--worlds", nargs="+", default=["metarl/CheetahDir-v0", "metarl/AntDir-v0"])
     parser.add_argument("--iterations", type=int, default=5)
@@ -96,14 +99,13 @@ def main() -> None:
     for row in rows:
         shares = ", ".join(f"{name} {100 * mid:.0f} %" for name, (_, mid, _) in row["shares"].items())
         median = row["seconds_per_iteration"][1]
-        print(f"{row['world']:24s} {row['agent']:6s} {row['steps_per_iteration'] / median:8.0f} steps/s   {shares}")
+        print(
+            f"{row['world']:24s} {row['agent']:6s} {row['steps_per_iteration'] / median:8.0f} steps/s   {shares}"
+        )
     write_json(
         args.out,
         {
-            "command": f"python benchmarks/iteration.py --iterations {args.iterations}",
-            "versions": versions(),
-            "hardware": hardware(),
-            "git": git("."),
+            **measurement(),
             "quartiles": "25 %, 50 %, 75 % over iterations",
             "rows": rows,
         },

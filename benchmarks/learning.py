@@ -23,8 +23,14 @@ from metarl.statistics import interquartile_mean, stratified_bootstrap
 
 TWO_TASKS = "--sampling.tasks 2 --sampling.trajectories 20"
 EXPERIMENTS = {
-    "cheetah-dir-promp": (f"promp --world CheetahDir-v0 --steps 3000000 {TWO_TASKS} --outer.lr 5e-3", (1, 2, 3)),
-    "cheetah-dir-meta-sgd": (f"meta-sgd --world CheetahDir-v0 --steps 2000000 {TWO_TASKS} --outer.lr 5e-3", (1, 2, 3)),
+    "cheetah-dir-promp": (
+        f"promp --world CheetahDir-v0 --steps 3000000 {TWO_TASKS} --outer.lr 5e-3",
+        (1, 2, 3),
+    ),
+    "cheetah-dir-meta-sgd": (
+        f"meta-sgd --world CheetahDir-v0 --steps 2000000 {TWO_TASKS} --outer.lr 5e-3",
+        (1, 2, 3),
+    ),
     "cheetah-dir-ppo": ("ppo --world CheetahDir-v0 --steps 2000000", (1, 2, 3)),
     "cheetah-vel-promp": (
         "promp --world CheetahVel-v0 --steps 5000000 --sampling.tasks 10 --sampling.trajectories 10 --outer.lr 5e-3",
@@ -89,7 +95,9 @@ def summary(rows: list[dict]) -> list[dict]:
 
 def main() -> None:
     """Train what is missing, judge, and keep the scores."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="+", choices=EXPERIMENTS)
     parser.add_argument("--seeds", nargs="+", type=int)
     parser.add_argument("--jobs", type=int, default=1)
@@ -101,7 +109,9 @@ def main() -> None:
             rows = list(pool.map(lambda seed, name=name: judge(name, seed, args.out), args.seeds or seeds))
         result = {"name": name, "command": f"metarl train {words}", "summary": summary(rows), "runs": rows}
         write_json(f"benchmarks/results/learning_{name}.json", result)
-        print(name, [f"{each['iqm']:.1f} [{each['low']:.1f}, {each['high']:.1f}]" for each in result["summary"]])
+        print(
+            name, [f"{each['iqm']:.1f} [{each['low']:.1f}, {each['high']:.1f}]" for each in result["summary"]]
+        )
 
 
 if __name__ == "__main__":

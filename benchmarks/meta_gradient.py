@@ -14,7 +14,6 @@ import json
 import os
 import random
 import statistics
-import subprocess
 import sys
 import time
 import types
@@ -350,13 +349,12 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     peers = available(args.learn2learn)
+    measured = provenance.measurement()
+    if args.learn2learn:  # the reader's path will be another
+        measured["command"] = measured["command"].replace(str(args.learn2learn), args.learn2learn.name)
     record = {
-        "command": provenance.command().replace(str(args.learn2learn), args.learn2learn.name)
-        if args.learn2learn
-        else provenance.command(),
-        "versions": provenance.versions() | peer_versions(peers, args.learn2learn),
-        "commit": commit(),
-        "hardware": provenance.hardware(),
+        **measured,
+        "versions": measured["versions"] | peer_versions(peers, args.learn2learn),
         "environment": {name: value for name, value in os.environ.items() if name.startswith("OMP_")},
         "load_average": {"before": os.getloadavg()},
         "device": args.device,
@@ -368,13 +366,6 @@ def main() -> None:
         record["load_average"]["after"] = os.getloadavg()
         args.out.write_text(json.dumps(record, indent=1) + "\n")
     print(f"\nwritten: {args.out}")
-
-
-def commit() -> str:
-    """The commit of this checkout, with a mark where files differ from it."""
-    line = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty"]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 def peer_versions(peers: dict, learn2learn_path: Path | None) -> dict[str, str]:

@@ -18,20 +18,17 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 
 import metarl  # noqa: F401  registers the worlds
+from metarl.provenance import measurement
 
 ROOT = Path(__file__).resolve().parent
 SIZES = (64, 512)
@@ -204,34 +201,9 @@ def ratios(rates: dict[str, dict[str, list[float]]]) -> dict:
     return found
 
 
-def provenance() -> dict:
-    """What a figure must carry: command, versions, commit, host."""
-    versions = {}
-    for name in ("numpy", "gymnasium", "mujoco", "stable_baselines3", "envpool"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = None
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    processor = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next((line.split(":")[1].strip() for line in lines if "model name" in line), processor)
-    return {
-        "command": "python " + " ".join(["benchmarks/worlds.py", *sys.argv[1:]]),
-        "commit": commit.stdout.strip(),
-        "versions": {"python": platform.python_version(), **versions},
-        "host": {"processor": processor, "cores": len(os.sched_getaffinity(0)), "system": platform.system()},
-        "date": time.strftime("%Y-%m-%d"),
-        "load_average_at_start": os.getloadavg()[0],
-    }
-
-
 def speed(options: argparse.Namespace) -> dict:
     """Measure all bodies and print the table."""
-    result = {**provenance(), "unit": "environment steps per second", "threads": options.threads}
+    result = {**measurement("envpool"), "unit": "environment steps per second", "threads": options.threads}
     result.update(rounds=options.rounds, seconds=options.seconds, bodies={})
     for body in options.bodies:
         rates = measure(body, options.rounds, options.seconds, options.threads, tuple(options.processes))
@@ -365,7 +337,7 @@ def ks_distance(one: np.ndarray, two: np.ndarray) -> float:
 
 def check_integrators(options: argparse.Namespace) -> dict:
     """Every world whose asset's integrator could be exchanged for a faster one, gaits found under either."""
-    result = {**provenance(), "episodes": options.episodes, "worlds": {}}
+    result = {**measurement("envpool"), "episodes": options.episodes, "worlds": {}}
     pairs = {
         "metarl/AntDir-v0": ("rk4", "implicitfast"),
         "metarl/CheetahDir-v0": ("euler", "implicitfast"),
@@ -383,7 +355,7 @@ def check_integrators(options: argparse.Namespace) -> dict:
 
 def speed_table(result: dict) -> str:
     """The rates and what they are of ours, by CPU time, in Markdown."""
-    host = result["host"]
+    host = result["hardware"]
     lines = [
         f"{host['processor']}, {result['threads']} threads, commit {result['commit'][:7]}, {result['date']}; "
     ]

@@ -1,0 +1,161 @@
+"""Fill the result tables of README.md and docs/results.md from benchmarks/results/*.json.
+
+    python benchmarks/tables.py [--check]
+
+A table stands between two marks, `<!-- results:NAME -->` and `<!-- end -->`; NAME is a key of TABLES. Everything
+between the marks is replaced; where the results are missing, it stays. `--check` writes nothing and fails if a page is
+out of date.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metarl.names import unknown
+from metarl.plots import markdown_table
+from metarl.statistics import interquartile_mean, stratified_bootstrap
+from metarl.videos import task_text
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
+MARK = re.compile(r"(<!-- results:(?P<name>[\w.-]+) -->\n)(?P<old>.*?)(<!-- end -->)", re.DOTALL)
+
+
+def learning(found: list[Mapping[str, Any]]) -> str:
+    """Return before and after inner steps of every learning experiment, per task where all seeds had the same few.
+
+    A cell is the interquartile mean with its 95 % stratified bootstrap interval over seeds.
+    """
+    rows, commands = [], []
+    for each in found:
+        runs = each["runs"]
+        agent, world = _agent_and_world(each["command"])
+        minutes = np.mean([run["minutes"] for run in runs])
+        cost = f"{max(run['steps'] for run in runs):,.0f} steps, {minutes:.0f} min"
+        for task, cells in _by_task(runs):
+            shown = [*cells, "", "", ""][:4]
+            rows.append([world, agent, task, *shown, len(runs), cost])
+        commits = sorted({run["git"][0]["commit"][:9] for run in runs if run.get("git")})
+        commands.append(f"- `{each['command']} --seed N`, {_where(runs[0], ', '.join(commits))}")
+    heads = ["world", "agent", "task", "before", "after 1", "after 2", "after 3", "seeds", "a seed costs"]
+    return markdown_table(heads, rows) + "\n\n" + "\n".join(commands)
+
+
+def _agent_and_world(command: str) -> tuple[str, str]:
+    words = command.split()
+    return words[words.index("train") + 1], words[words.index("--world") + 1].removeprefix("metarl/")
+
+
+def _by_task(runs: list[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Cells for each task (if few and shared) and over all tasks; a seed's repeats are averaged first."""
+    scores = np.stack([np.mean(run["scores"], axis=0) for run in runs])  # (seeds, tasks, inner steps + 1)
+    tasks = [run["tasks"] for run in runs]
+    groups = [("all", scores)]
+    if len(tasks[0]) <= 4 and all(each == tasks[0] for each in tasks):
+        groups = [(task_text(task), scores[:, i : i + 1]) for i, task in enumerate(tasks[0])] + groups
+    return [(name, [_cell(part[..., step]) for step in range(scores.shape[-1])]) for name, part in groups]
+
+
+def _cell(scores: np.ndarray) -> str:
+    low, high = stratified_bootstrap(scores, interquartile_mean)
+    return f"{float(interquartile_mean(scores)):.1f} [{low:.1f}, {high:.1f}]"
+
+
+def meta_gradient(found: list[Mapping[str, Any]]) -> str:
+    """How many times as long the peers take for one meta-gradient; median and 95 % interval."""
+    (only,) = found
+    peers = sorted({peer for case in only["results"] for peer in case["ratio"]})
+    rows = []
+    for case in only["results"]:
+        ratios = [case["ratio"].get(peer) for peer in peers]
+        rows.append([case["case"], *(_ratio(each) if each else "" for each in ratios)])
+    return markdown_table(["time of a peer / ours", *peers], rows) + _source(only)
+
+
+def _ratio(ratio: Mapping[str, float]) -> str:
+    return f"{ratio['median']:.2f} [{ratio['interval_low']:.2f}, {ratio['interval_high']:.2f}]"
+
+
+def worlds(found: list[Mapping[str, Any]]) -> str:
+    """Environment steps per second (wall time) of each way to step a body."""
+    (only,) = found
+    rows = []
+    for body, measured in only["bodies"].items():
+        for way, rate in measured["rates"].items():
+            wall = rate["wall"]
+            low, high = wall["quartile_1"], wall["quartile_3"]
+            rows.append([body, way, f"{wall['median']:,.0f} [{low:,.0f}, {high:,.0f}]"])
+    heads = ["body", "way to step it, simulations", "steps/s: median [quartiles]"]
+    return markdown_table(heads, rows) + _source(only)
+
+
+def _source(found: Mapping[str, Any]) -> str:
+    machine = {"hardware": found.get("hardware") or found.get("host") or {}}
+    script = " ".join(found["command"].split()[:2])
+    return f"\n\n`{script}`, {_where(machine, str(found.get('commit', 'unknown'))[:9])}"
+
+
+def _where(run: Mapping[str, Any], commit: str) -> str:
+    """Commit and machine of a result, in words."""
+    hardware = run["hardware"]
+    parts = [f"commit {commit}"]
+    if hardware.get("processor"):
+        parts.append(f"{hardware['processor']}, {hardware.get('cores', '?')} cores")
+    return ", ".join([*parts, *map(str, hardware.get("gpus", []))])
+
+
+TABLES: dict[str, tuple[str, Callable[[list[Mapping[str, Any]]], str]]] = {
+    "learning": ("learning_*.json", learning),
+    "meta_gradient": ("meta_gradient.json", meta_gradient),
+    "worlds": ("worlds.json", worlds),
+}
+"""For each mark the files it is made of, and how."""
+
+
+def table(name: str, results: Path = RESULTS) -> str | None:
+    """The text for a mark, None if its results are not there.
+
+    Raises:
+        ValueError: No table has this name.
+    """
+    if name not in TABLES:
+        raise unknown("table", name, TABLES)
+    pattern, make = TABLES[name]
+    found = [json.loads(path.read_text()) for path in sorted(results.glob(pattern))]
+    return make(found) if found else None
+
+
+def filled(text: str, results: Path = RESULTS) -> str:
+    """A page with its tables made anew."""
+
+    def replace(match: re.Match) -> str:
+        made = table(match["name"], results)
+        return match[0] if made is None else f"{match[1]}\n{made}\n{match[4]}"
+
+    return MARK.sub(replace, text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Fill or check the pages; 1 if one is out of date."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is out of date")
+    check = parser.parse_args(arguments).check
+    stale = 0
+    for page in PAGES:
+        if page.exists() and (new := filled(old := page.read_text())) != old:
+            stale += 1
+            print(f"{page.relative_to(ROOT)}: {'out of date' if check else 'tables written'}")
+            if not check:
+                page.write_text(new)
+    return int(check and stale > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
