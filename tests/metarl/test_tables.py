@@ -1,0 +1,56 @@
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+spec = importlib.util.spec_from_file_location(
+    "tables", Path(__file__).parents[2] / "benchmarks" / "tables.py"
+)
+tables = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tables)
+
+PAGE = "# Page\n<!-- results:learning -->\nold\n<!-- end -->\nrest\n<!-- results:worlds -->\nkept\n<!-- end -->\n"
+RUN = {
+    "tasks": [{"direction": 1.0}, {"direction": -1.0}],
+    "minutes": 3.0,
+    "steps": 1000.0,
+    "git": [{"commit": "0123456789abcdef", "dirty": False}],
+    "hardware": {"processor": "A chip", "cores": 2, "gpus": []},
+}
+FOUND = {
+    "command": "metarl train promp --world CheetahDir-v0 --steps 1000",
+    "runs": [  # scores of one repeat, two tasks, before and after one step
+        {**RUN, "seed": 1, "scores": [[[-1, 20], [-3, 40]]]},
+        {**RUN, "seed": 2, "scores": [[[-1, 20], [-3, 40]]]},
+    ],
+}
+
+
+def test_marks_are_filled_from_the_results(tmp_path):
+    (tmp_path / "learning_x.json").write_text(json.dumps(FOUND))
+    page = tables.filled(PAGE, tmp_path)
+    assert "old" not in page
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in page.splitlines()
+        if line.startswith("| Ch")
+    ]
+    assert rows[0][:5] == ["CheetahDir-v0", "promp", "direction 1", "-1.0 [-1.0, -1.0]", "20.0 [20.0, 20.0]"]
+    assert rows[2][2:5] == ["all", "-2.0 [-2.0, -2.0]", "30.0 [30.0, 30.0]"]
+    assert rows[0][-2:] == ["2", "1,000 steps, 3 min"]
+    assert (
+        "`metarl train promp --world CheetahDir-v0 --steps 1000 --seed N`, commit 012345678, A chip, 2 cores"
+        in page
+    )
+    assert "kept" in page
+    assert tables.filled(page, tmp_path) == page
+
+
+def test_an_unknown_mark_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="did you mean 'learning'"):
+        tables.filled("<!-- results:learnin -->\n<!-- end -->", tmp_path)
+
+
+def test_the_pages_agree_with_the_results():
+    assert tables.main(["--check"]) == 0
