@@ -4,6 +4,7 @@ Start one process per GPU (or per group of cores) with `torchrun --nproc-per-nod
 Without torchrun every function here is the identity on one rank, so callers never ask which case they are in.
 """
 
+import atexit
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ def start(device: torch.device | str = "cpu", *, timeout: float = 600.0) -> bool
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+    atexit.register(stop)  # gloo's threads abort a process that ends while they are up
     return True
 
 

@@ -86,10 +86,9 @@ def test_what_is_no_run_names_runs_nearby(tmp_path):
     with pytest.raises(ValueError, match="newest of 2 nearby") as raised:
         Run.open(tmp_path)
     assert str(other.path) in str(raised.value)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no runs nearby"):
-        empty = tmp_path / "empty"
-        empty.mkdir()
-        Run.open(empty)
+        Run.open(tmp_path / "empty")
     assert {each.path for each in find(tmp_path)} == {run.path, other.path}
 
 

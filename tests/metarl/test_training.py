@@ -70,7 +70,7 @@ def test_a_longer_schedule_goes_on_from_a_finished_run(tmp_path):
 def test_another_seed_or_module_cannot_go_on(tmp_path):
     algorithm, optimizer, schedule, run = fresh(tmp_path)
     train(algorithm, optimizer, schedule, run, quiet=True)
-    with pytest.raises(ValueError, match="seed 3.*seed 4"):
+    with pytest.raises(ValueError, match=r"seed 3.*seed 4"):
         train(algorithm, optimizer, Schedule(800, 4), Run.open(run.path), quiet=True)
     algorithm.module.more = torch.nn.Parameter(torch.zeros(1))
     with pytest.raises(ValueError, match="'more' is missing"):
