@@ -204,9 +204,9 @@ class MetaPolicyGradientTraining:
         metrics |= {
             f"inner/{name}" if name.startswith("kl") else f"train/{name}": v for name, v in means.items()
         }
-        for name, value in params.items():
-            if name.startswith("rule."):
-                metrics["inner/step_size"] = metrics.get("inner/step_size", 0.0) + value.detach().mean()
+        sizes = [value.detach().flatten() for name, value in params.items() if name.startswith("rule.")]
+        if sizes:
+            metrics["inner/step_size"] = torch.cat(sizes).mean()
         return loss, metrics
 
     def _task_loss(self, params: dict[str, Tensor], data: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:

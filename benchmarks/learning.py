@@ -37,7 +37,8 @@ EXPERIMENTS = {
         (1, 2, 3),
     ),
     "point-navigation-promp": (
-        "promp --world PointNavigation-v0 --steps 1500000 --sampling.tasks 20 --sampling.trajectories 10",
+        "promp --world PointNavigation-v0 --steps 3000000 --sampling.tasks 20 --sampling.trajectories 10 --inner.steps 3 "
+        "--inner.lr 0.1",
         (1, 2, 3, 4, 5),
     ),
 }
