@@ -1,7 +1,7 @@
 """A world of one's own: a cart on a line that must find an unknown place, written with numpy and Gymnasium.
 
 What the suite asks of a world: a `gymnasium.vector.VectorEnv` class, registered as `vector_entry_point`, with
-`sample_tasks(num, split, rng)`, `reset(options={"tasks": [...]})`, `horizon`, and `autoreset_mode` as an argument.
+`sample_tasks(num, split, rng)`, `reset(options={"tasks": [...]})`, `horizon`, `num_diverged`, and `autoreset_mode` as an argument.
 
 Run: python examples/own_world.py [--steps 200000]    (about half a minute)
 """
@@ -27,6 +27,7 @@ class Cart(VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.metadata = {"autoreset_mode": AutoresetMode(autoreset_mode), "render_modes": []}
+        self.num_diverged = 0  # simulations whose physics blew up; these cannot
         self._place = np.zeros(num_envs)
 
     def sample_tasks(self, num, split="train", rng=None):

@@ -42,7 +42,7 @@ def render(arguments: list[str]) -> int:
 
     from metarl.agents.experiments import open_run
 
-    trained = open_run(options.run)
+    trained = open_run(str(options.run))
     out = options.out or trained.run.videos / f"before-and-after_s{options.seed}.mp4"
     path = trained.render(
         out, inner_steps=options.inner_steps, task=task, seconds=options.seconds, seed=options.seed
@@ -98,7 +98,7 @@ def film_world(
                 env.reset(seed=seed, options=None if now is None else {"task": now})
             _, _, terminated, truncated, _ = env.step(env.action_space.sample())
             over, shown = terminated or truncated, shown + 1
-            frame = env.render()
+            frame: Any = env.render()
             if mode == "rgb_array":
                 frames.append(frame if now is None else videos.caption(frame, videos.task_text(now)))
         return frames, fps

@@ -53,7 +53,7 @@ def train(arguments: list[str]) -> int:
     if agent is not None and agent not in AGENTS:
         raise ValueError(f"unknown agent '{agent}': {nearest(agent, AGENTS)}")
     stored = _stored(source, agent) if source is not None else None
-    agent = agent or stored["agent"]
+    agent = agent or str(stored and stored["agent"])
     options = parse(_options(agent, stored), f"metarl train {agent}", flags, f"{AGENTS[agent]}.")
     experiment = dataclasses.replace(options.experiment, world=world_id(options.experiment.world))
 
@@ -75,7 +75,7 @@ def _options(agent: str, stored: dict[str, Any] | None) -> type:
     import tyro
 
     config = preset(agent)
-    experiment = dataclasses.field(default=dataclasses.MISSING)
+    experiment: Any = dataclasses.field()
     if stored is not None:
         config = from_dict(type(config), stored["config"], where="config")
         experiment = dataclasses.field(

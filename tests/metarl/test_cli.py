@@ -248,7 +248,6 @@ def test_film_of_a_world_has_a_caption_and_the_length_asked_for(monkeypatch):
 
         def __init__(self, render_mode=None):
             self.render_mode = render_mode
-            self.metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
 
         def sample_tasks(self, num, split, rng):
             return [{"goal": float(rng.uniform())}] * num
@@ -265,6 +264,7 @@ def test_film_of_a_world_has_a_caption_and_the_length_asked_for(monkeypatch):
         def render(self):
             return np.full((64, 64, 3), 100, np.uint8)
 
+    Still.metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
     gymnasium.register("test/Still-v0", entry_point=Still, disable_env_checker=True)
     try:
         frames, fps = film_world("test/Still-v0", None, 2.0, 0, "rgb_array")
