@@ -1,7 +1,8 @@
 """A world of one's own: a cart on a line that must find an unknown place, written with numpy and Gymnasium.
 
 What the suite asks of a world: a `gymnasium.vector.VectorEnv` class, registered as `vector_entry_point`, with
-`sample_tasks(num, split, rng)`, `reset(options={"tasks": [...]})`, `horizon`, `num_diverged`, and `autoreset_mode` as an argument.
+`sample_tasks(num, split, rng)`, `reset(options={"tasks": [...]})`, `horizon` and `num_diverged`, which takes
+`autoreset_mode` as an argument.
 
 Run: python examples/own_world.py [--steps 200000]    (about half a minute)
 """
