@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 
 from metarl.names import unknown
-from metarl.plots import markdown_table
+from metarl.plots import draw_curves, markdown_table, summarised
 from metarl.statistics import interquartile_mean, stratified_bootstrap
 from metarl.videos import task_text
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+PICTURES = ROOT / "docs" / "pictures"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
 MARK = re.compile(r"(<!-- results:(?P<name>[\w.-]+) -->\n)(?P<old>.*?)(<!-- end -->)", re.DOTALL)
 
@@ -96,6 +97,34 @@ def worlds(found: list[Mapping[str, Any]]) -> str:
     return markdown_table(heads, rows) + _source(only)
 
 
+def iteration(found: list[Mapping[str, Any]]) -> str:
+    """Share of a training iteration by part: the median over iterations."""
+    (only,) = found
+    parts = list(only["rows"][0]["shares"])
+    rows = []
+    for row in only["rows"]:
+        speed = row["steps_per_iteration"] / row["seconds_per_iteration"][1]
+        shares = [f"{100 * row['shares'][part][1]:.0f} %" for part in parts]
+        rows.append([row["world"].removeprefix("metarl/"), row["agent"], *shares, f"{speed:,.0f}"])
+    return markdown_table(["world", "agent", *parts, "steps/s"], rows) + _source(only)
+
+
+def learning_curves(found: list[Mapping[str, Any]]) -> str:
+    """A picture per experiment: return before and after adaptation against environment steps."""
+    lines = []
+    for each in found:
+        agent, world = _agent_and_world(each["command"])
+        tables = [run["curve"] for run in each["runs"]]
+        tags = [tag for tag in ("adapt/return_0", "rollout/ep_rew_mean") if tag in tables[0]]
+        curves = [summarised(agent, tables, tag) for tag in tags]
+        picture = draw_curves(curves, PICTURES / f"learning_{each['name']}.png", title=f"{agent} on {world}")
+        lines.append(f"![{agent} on {world}: return while training](pictures/{picture.name})")
+    note = (
+        "`adapt/return_0` is before adaptation, `rollout/ep_rew_mean` after the last inner step of training."
+    )
+    return "\n\n".join([*lines, note])
+
+
 def _source(found: Mapping[str, Any]) -> str:
     machine = {"hardware": found.get("hardware") or found.get("host") or {}}
     script = " ".join(found["command"].split()[:2])
@@ -112,7 +141,9 @@ def _where(run: Mapping[str, Any], commit: str) -> str:
 
 
 TABLES: dict[str, tuple[str, Callable[[list[Mapping[str, Any]]], str]]] = {
+    "iteration": ("iteration.json", iteration),
     "learning": ("learning_*.json", learning),
+    "learning_curves": ("learning_*.json", learning_curves),
     "meta_gradient": ("meta_gradient.json", meta_gradient),
     "worlds": ("worlds.json", worlds),
 }

@@ -107,10 +107,26 @@ def learning_curves(
     Raises:
         ValueError: no runs, or a tag that none of them has logged.
     """
-    curves = read_curves(runs, tags)
+    return draw_curves(read_curves(runs, tags), out, title=title, xlabel=xlabel)
+
+
+def draw_curves(
+    curves: Sequence[Curve], out: str | Path, *, title: str = "", xlabel: str = "environment steps"
+) -> Path:
+    """Draw lines with bands: a colour for each group, a dash for each tag, the last tag solid.
+
+    Args:
+        curves: From `read_curves` or `summarised`.
+        out: The image; its ending says the format (png, svg, pdf).
+        title: Above the picture.
+        xlabel: What the steps are.
+
+    Returns:
+        The path of the image.
+    """
     figure, axes = _figure(7.6)
     groups, tags = [list(dict.fromkeys(getattr(c, name) for c in curves)) for name in ("group", "tag")]
-    for curve in curves:  # a colour for each agent, a dash for each tag, the last one solid
+    for curve in curves:
         dash = DASHES[(len(tags) - 1 - tags.index(curve.tag)) % len(DASHES)]
         style = _style(groups.index(curve.group)) | {"marker": None, "linestyle": dash}
         label = f"{curve.group}: {curve.tag} ({curve.seeds} {'seed' if curve.seeds == 1 else 'seeds'})"
@@ -140,7 +156,7 @@ def read_curves(runs: Iterable[Run | str | Path], tags: Sequence[str] = ()) -> l
             raise unknown("tag", tag, [name for name in logged if name != "step"])
     chosen = list(tags) or _default_tags(list(logged))
     curves = [
-        _summarised(name, tables, tag)
+        summarised(name, tables, tag)
         for name, tables in groups.items()
         for tag in chosen
         if any(_values(table, tag)[0].size for table in tables)
@@ -204,8 +220,14 @@ def _values(table: Mapping[str, list[float]], tag: str) -> tuple[np.ndarray, np.
     return (steps[there], values[there]) if values.size else (values, values)
 
 
-def _summarised(group: str, tables: Sequence[Mapping[str, list[float]]], tag: str) -> Curve:
-    """Runs on a common grid; where some have ended, the others go on alone."""
+def summarised(group: str, tables: Sequence[Mapping[str, list[float]]], tag: str) -> Curve:
+    """Runs on a common grid; where some have ended, the others go on alone.
+
+    Args:
+        group: What the runs have in common.
+        tables: For each run its numbers by tag, `step` among them, as `Run.metrics` gives them.
+        tag: Which number.
+    """
     found = [each for table in tables if (each := _values(table, tag))[0].size]
     start, end = min(steps[0] for steps, _ in found), max(steps[-1] for steps, _ in found)
     grid = np.linspace(start, end, POINTS) if end > start else np.array([start])
