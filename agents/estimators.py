@@ -125,15 +125,23 @@ def clipped_surrogate(
     return masked_mean(torch.minimum(ratio_BH * advantages_BH, clipped_BH * advantages_BH), mask_BH)
 
 
-def score_term(log_probs_BH: Tensor, mask_BH: Tensor, weight: Tensor) -> Tensor:
+def score_term(
+    log_probs_BH: Tensor, sampled_log_probs_BH: Tensor, weight: Tensor, mask_BH: Tensor, clip: float
+) -> Tensor:
     """The sampling's share of the meta-gradient (Al-Shedivat et al. 2018, eq. 4, second sum).
 
+    Where the policy is the one that sampled, its gradient is the weight times the summed scores of every trajectory.
+    Away from there the probability ratios are clipped as PPO clips them, so that several epochs on one batch stay sane.
+
     Args:
-        log_probs_BH: Log-probabilities, under the parameters that sampled, of all actions before adaptation.
-        mask_BH: 1 for steps that belong to an episode.
+        log_probs_BH: Log-probabilities, under the parameters to differentiate, of all actions before adaptation.
+        sampled_log_probs_BH: The same under the policy that sampled; a constant.
         weight: What the task returned after adaptation, less a baseline; a constant scalar.
+        mask_BH: 1 for steps that belong to an episode.
+        clip: Ratios count within [1 - clip, 1 + clip].
 
     Returns:
-        Scalar to be maximised: the weight times the summed log-probability of every trajectory.
+        Scalar to be maximised.
     """
-    return weight * (log_probs_BH * mask_BH).sum()
+    weights_BH = weight.expand_as(log_probs_BH)
+    return mask_BH.sum() * clipped_surrogate(log_probs_BH, sampled_log_probs_BH, weights_BH, mask_BH, clip)

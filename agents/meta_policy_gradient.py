@@ -169,7 +169,7 @@ class MetaPolicyGradientTraining:
         metrics["rollout/ep_rew_mean"] = metrics[f"adapt/return_{last}"]
         length = raw[-1].mask.sum(-1).mean()
         metrics["rollout/ep_len_mean"] = float(distributed.mean_(length))
-        metrics["rollout/diverged"] = float(self.env.num_diverged)
+        metrics["rollout/diverged"] = float(getattr(self.env, "num_diverged", 0))
         metrics["train/std"] = float(distributed.mean_(stages[0]["log_std"].exp().mean()))
         return metrics
 
@@ -221,7 +221,8 @@ class MetaPolicyGradientTraining:
             penalty = penalty + terms[f"kl_{step}"]
             if outer.score_terms:
                 log_probs = log_probability(support["actions"], mean, log_std)
-                score = score + score_term(log_probs, support["mask"], data["score_weight"])
+                sampled, weight = support["log_probs"], data["score_weight"]
+                score = score + score_term(log_probs, sampled, weight, support["mask"], outer.clip)
             adapted = self.adaptation.step(adapted, support, step)
         mean, log_std = self.adaptation.distribution(adapted, query["obs"])
         log_probs = log_probability(query["actions"], mean, log_std)

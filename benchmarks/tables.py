@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PICTURES = ROOT / "docs" / "pictures"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
+RETURNS = {"adapt/return_0": "return before adaptation", "rollout/ep_rew_mean": "return after adaptation"}
+"""Tags of a learning curve, and what the picture calls them."""
 MARK = re.compile(r"(<!-- results:(?P<name>[\w.-]+) -->\n)(?P<old>.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -114,9 +116,10 @@ def learning_curves(found: list[Mapping[str, Any]]) -> str:
     lines = []
     for each in found:
         agent, world = _agent_and_world(each["command"])
-        tables = [run["curve"] for run in each["runs"]]
-        tags = [tag for tag in ("adapt/return_0", "rollout/ep_rew_mean") if tag in tables[0]]
-        curves = [summarised(agent, tables, tag) for tag in tags]
+        tables = [
+            {RETURNS.get(tag, tag): values for tag, values in run["curve"].items()} for run in each["runs"]
+        ]
+        curves = [summarised(agent, tables, name) for name in RETURNS.values() if name in tables[0]]
         picture = draw_curves(curves, PICTURES / f"learning_{each['name']}.png", title=f"{agent} on {world}")
         lines.append(f"![{agent} on {world}: return while training](pictures/{picture.name})")
     note = (

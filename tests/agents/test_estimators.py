@@ -159,7 +159,9 @@ def estimated(problem, theta, kind, with_scores):
         objective = after
         if with_scores:
             log_probs = problem.log_probs(theta)[i : i + 1]
-            objective = objective + score_term(log_probs, torch.ones(1, 2), after.detach())
+            objective = objective + score_term(
+                log_probs, log_probs.detach(), after.detach(), torch.ones(1, 2), clip=0.2
+            )
         total = total + probabilities[i] * objective
     return torch.autograd.grad(total, theta)[0]
 
