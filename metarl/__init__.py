@@ -80,7 +80,7 @@ def train(agent: str, world: str, *, config: Any = None, quiet: bool = False, **
     """
     from metarl.agents import preset
     from metarl.agents.experiment import Experiment
-    from metarl.cli_flags import world_id
+    from metarl.commands.flags import world_id
     from metarl.settings import changed, split
 
     config = preset(agent) if config is None else config

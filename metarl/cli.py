@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from metarl.cli_errors import is_users_mistake, say
+from metarl.commands.errors import is_users_mistake, say
 from metarl.names import unknown
 
 
@@ -30,13 +30,13 @@ class Verb:
 
 
 VERBS: dict[str, Verb] = {
-    "list": Verb("[worlds|agents]", "what there is", "metarl.cli_list:list_names"),
-    "train": Verb("AGENT --world ID [flags]", "train an agent in a world", "metarl.cli_train:train"),
-    "evaluate": Verb("RUN [flags]", "returns after 0, 1, ... inner steps", "metarl.cli_runs:evaluate"),
-    "render": Verb("RUN | --world ID", "a video of an agent, or of a world", "metarl.cli_render:render"),
-    "plot": Verb("RUN... --out PNG", "learning and adaptation curves", "metarl.cli_runs:plot"),
-    "watch": Verb("[DIR]", "TensorBoard on a folder of runs", "metarl.cli_watch:watch"),
-    "demo": Verb("[flags]", "train, adapt, plot and film an agent, in minutes", "metarl.cli_demo:demo"),
+    "list": Verb("[worlds|agents]", "what there is", "metarl.commands.listing:list_names"),
+    "train": Verb("AGENT --world ID [flags]", "train an agent in a world", "metarl.commands.train:train"),
+    "evaluate": Verb("RUN [flags]", "returns after 0, 1, ... inner steps", "metarl.commands.runs:evaluate"),
+    "render": Verb("RUN | --world ID", "a video of an agent, or of a world", "metarl.commands.render:render"),
+    "plot": Verb("RUN... --out PNG", "learning and adaptation curves", "metarl.commands.runs:plot"),
+    "watch": Verb("[DIR]", "TensorBoard on a folder of runs", "metarl.commands.watch:watch"),
+    "demo": Verb("[flags]", "train, adapt, plot and film an agent, in minutes", "metarl.commands.demo:demo"),
 }
 
 

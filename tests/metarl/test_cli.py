@@ -7,8 +7,9 @@ import gymnasium
 import numpy as np
 import pytest
 
-from metarl import cli, cli_errors, cli_flags, cli_train, cli_watch
+from metarl import cli
 from metarl.agents import experiments
+from metarl.commands import errors, flags, train, watch
 
 SLOW = ("torch", "mujoco", "matplotlib", "tensorboard", "stable_baselines3")
 QUICK = [
@@ -206,25 +207,25 @@ def caught(action):
 def test_a_users_mistake_is_what_our_code_raised_on_purpose():
     from metarl.names import unknown  # returns an error, raised elsewhere
 
-    assert cli_errors.is_users_mistake(caught(lambda: cli_flags.json_mapping("[1]", "--task")))
-    assert cli_errors.is_users_mistake(caught(lambda: gymnasium.make("NoSuchWorld-v0")))
-    assert not cli_errors.is_users_mistake(caught(lambda: cli_train._take(None, "--config")))
-    assert not cli_errors.is_users_mistake(caught(lambda: int("x")))
-    assert not cli_errors.is_users_mistake(unknown("agent", "x", ["y"]))
+    assert errors.is_users_mistake(caught(lambda: flags.json_mapping("[1]", "--task")))
+    assert errors.is_users_mistake(caught(lambda: gymnasium.make("NoSuchWorld-v0")))
+    assert not errors.is_users_mistake(caught(lambda: train._take(None, "--config")))
+    assert not errors.is_users_mistake(caught(lambda: int("x")))
+    assert not errors.is_users_mistake(unknown("agent", "x", ["y"]))
 
 
 @pytest.mark.parametrize("name", ["CheetahDir-v0", "metarl/CheetahDir-v0"])
 def test_worlds_with_and_without_the_prefix(name):
-    assert cli_flags.world_id(name) == "metarl/CheetahDir-v0"
-    assert cli_flags.world_id("CartPole-v1") == "CartPole-v1"
-    assert cli_flags.world_id("module:own/Cart-v0") == "module:own/Cart-v0"
+    assert flags.world_id(name) == "metarl/CheetahDir-v0"
+    assert flags.world_id("CartPole-v1") == "CartPole-v1"
+    assert flags.world_id("module:own/Cart-v0") == "module:own/Cart-v0"
 
 
 def test_watch_starts_tensorboard_on_a_free_port(monkeypatch, tmp_path, capsys):
     import socket
 
     started = []
-    monkeypatch.setattr(cli_watch.subprocess, "call", lambda command: started.append(command) or 0)
+    monkeypatch.setattr(watch.subprocess, "call", lambda command: started.append(command) or 0)
     with socket.socket() as taken:
         taken.bind(("localhost", 0))
         taken.listen()
@@ -237,7 +238,7 @@ def test_watch_starts_tensorboard_on_a_free_port(monkeypatch, tmp_path, capsys):
 
 
 def test_film_of_a_world_has_a_caption_and_the_length_asked_for(monkeypatch):
-    from metarl.cli_render import film_world
+    from metarl.commands.render import film_world
 
     given = []
 

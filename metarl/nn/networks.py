@@ -1,10 +1,6 @@
-"""Layers that stay exact under vmap and under second derivatives.
+"""Perceptrons and LSTM cells whose weights may have leading task axes.
 
-PyTorch's fused norms lose part of their second derivative under `torch.func.vmap`, without an error (their
-batched backward uses saved statistics that carry no history). The norms here are written from primitive
-operations instead, and `refuse_fused_norms` finds the others.
-
-Legend: N images, C channels, H and W height and width, B a batch, D features.
+Legend: B a batch, D features.
 """
 
 import math
@@ -15,31 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metarl.activations import nonlinearity
-from metarl.blocks import NORMS, BatchNorm, ConvBlock, GroupNorm, LayerNorm, MaxPool2d
-from metarl.convolution import conv2d
-from metarl.pooling import max_pool
-from metarl.transforms import refuse_fused_norms, stateless
-
-__all__ = [
-    "MLP",
-    "NORMS",
-    "BatchNorm",
-    "ConvBlock",
-    "GroupNorm",
-    "LSTMCell",
-    "LayerNorm",
-    "Linear",
-    "MaxPool2d",
-    "conv2d",
-    "linear",
-    "lstm_cell",
-    "max_pool",
-    "mlp",
-    "nonlinearity",
-    "refuse_fused_norms",
-    "stateless",
-]
+from metarl.nn.activations import nonlinearity
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from metarl.cli_flags import parse
+from metarl.commands.flags import parse
 from metarl.configs import read_json
 from metarl.runs import Run, find
 

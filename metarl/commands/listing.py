@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from metarl.agents import AGENTS
-from metarl.cli_flags import wants_help
+from metarl.commands.flags import wants_help
 from metarl.envs import WORLDS
 from metarl.names import unknown
 

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metarl.activations import nonlinearity
-from metarl.convolution import conv2d
 from metarl.names import unknown
-from metarl.pooling import has_fast_path, max_pool, max_pool_with_moments, moments
+from metarl.nn.activations import nonlinearity
+from metarl.nn.convolution import conv2d
+from metarl.nn.pooling import has_fast_path, max_pool, max_pool_with_moments, moments
 
 
 def _standardise(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from metarl.cli_flags import parse
+from metarl.commands.flags import parse
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from metarl.agents import AGENTS, preset
 from metarl.agents.experiment import Experiment
-from metarl.cli_errors import say
-from metarl.cli_flags import parse, wants_help, world_id
+from metarl.commands.errors import say
+from metarl.commands.flags import parse, wants_help, world_id
 from metarl.configs import from_dict, read_json
 from metarl.names import nearest
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from metarl.cli_flags import json_mapping, parse, world_id
+from metarl.commands.flags import json_mapping, parse, world_id
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from metarl.cli_flags import parse
+from metarl.commands.flags import parse
 
 
 @dataclass(frozen=True)

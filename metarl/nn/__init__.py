@@ -1,0 +1,33 @@
+"""Layers that stay exact under vmap and under second derivatives.
+
+PyTorch's fused norms lose part of their second derivative under `torch.func.vmap`, without an error (their
+batched backward uses saved statistics that carry no history). The norms here are written from primitive
+operations instead, and `refuse_fused_norms` finds the others.
+"""
+
+from metarl.nn.activations import nonlinearity
+from metarl.nn.blocks import NORMS, BatchNorm, ConvBlock, GroupNorm, LayerNorm, MaxPool2d
+from metarl.nn.convolution import conv2d
+from metarl.nn.networks import MLP, Linear, LSTMCell, linear, lstm_cell, mlp
+from metarl.nn.pooling import max_pool
+from metarl.transforms import refuse_fused_norms, stateless
+
+__all__ = [
+    "MLP",
+    "NORMS",
+    "BatchNorm",
+    "ConvBlock",
+    "GroupNorm",
+    "LSTMCell",
+    "LayerNorm",
+    "Linear",
+    "MaxPool2d",
+    "conv2d",
+    "linear",
+    "lstm_cell",
+    "max_pool",
+    "mlp",
+    "nonlinearity",
+    "refuse_fused_norms",
+    "stateless",
+]
