@@ -19,7 +19,7 @@ def fit_linear_values(obs_TBHD: Tensor, returns_TBH: Tensor, mask_TBH: Tensor, r
     """Linear-feature baseline, fitted to each task's own returns (Duan et al. 2016, arXiv 1604.06778, section A.2).
 
     Features are the observation clipped to [-10, 10], its square, time and a constant. The ridge grows tenfold, up to
-    five times, until the weights are finite.
+    five times, until the normal equations can be factorised.
 
     Args:
         obs_TBHD: Observations, shape (T, B, H, D).
@@ -39,10 +39,11 @@ def fit_linear_values(obs_TBHD: Tensor, returns_TBH: Tensor, mask_TBH: Tensor, r
     right_TF1 = masked_TNF.mT @ returns_TBH.double().reshape(T, B * H, 1)
     eye = torch.eye(normal_TFF.shape[-1], dtype=obs.dtype, device=obs.device)
     for _ in range(6):
-        weights_TF1, failed = torch.linalg.solve_ex(normal_TFF + ridge * eye, right_TF1)
-        if not failed.any() and weights_TF1.isfinite().all():
+        factor_TFF, failed = torch.linalg.cholesky_ex(normal_TFF + ridge * eye)
+        if not failed.any():
             break
         ridge *= 10
+    weights_TF1 = torch.cholesky_solve(right_TF1, factor_TFF)
     return (features_TNF @ weights_TF1).reshape(T, B, H).to(obs_TBHD.dtype)
 
 

@@ -119,6 +119,7 @@ class MetaPolicyGradientTraining:
             A batch whose data are the valued trajectories before and after each inner step.
         """
         config = self.config
+        diverged = getattr(self.env, "num_diverged", 0)
         tasks = draw_tasks(self.env, config.sampling.tasks, "train", rng)
         rngs = rng.spawn(len(tasks))
         mine = [tasks[i] for i in self.share]
@@ -132,6 +133,7 @@ class MetaPolicyGradientTraining:
             data["score_weight"] = self._score_weights(stages[-1])
         steps = distributed.sum_(torch.stack([each.mask.sum() for each in raw]).sum().double())
         metrics = self._collection_metrics(raw, stages)
+        metrics["rollout/diverged"] = float(getattr(self.env, "num_diverged", 0) - diverged)
         self._update_normalizer(raw)
         return Batch(data=data, steps=int(steps), metrics=metrics)
 
@@ -169,7 +171,6 @@ class MetaPolicyGradientTraining:
         metrics["rollout/ep_rew_mean"] = metrics[f"adapt/return_{last}"]
         length = raw[-1].mask.sum(-1).mean()
         metrics["rollout/ep_len_mean"] = float(distributed.mean_(length))
-        metrics["rollout/diverged"] = float(getattr(self.env, "num_diverged", 0))
         metrics["train/std"] = float(distributed.mean_(stages[0]["log_std"].exp().mean()))
         return metrics
 
