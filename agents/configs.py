@@ -84,7 +84,7 @@ class OuterConfig:
     """The probability ratio is clipped to [1 - clip, 1 + clip] (ppo)."""
     inner_kl: float = 5e-4
     """Weight of the KL divergence of each inner step's policy from the one that sampled (ppo; ProMP eq. 12)."""
-    max_grad_norm: float | None = None
+    max_grad_norm: float | None = 0.5
     """Bound on the norm of the meta-gradient (ppo); unset for none."""
     max_kl: float = 0.01
     """Trust region on the adapted policies' mean KL divergence (trpo)."""

@@ -14,13 +14,12 @@ from metarl.agents.experiment import Experiment
 from metarl.agents.experiments import AgentRun, resume, train
 from metarl.videos import SUFFIXES, check_suffix
 
-AGENT = "promp"
+AGENT = "meta-sgd"
 WORLD = "metarl/CheetahDir-v0"
-STEPS = 1_200_000
+STEPS = 2_000_000
 """Environment steps of the training, if the time is enough."""
 SECONDS = 150.0
 """Training stops about then on a slower machine."""
-LEARNING_RATE = 5e-3
 TASKS, TRAJECTORIES = 2, 20
 """The world has two tasks; both are in every batch, with this many trajectories each."""
 INNER_STEPS = 3
@@ -73,11 +72,7 @@ def run(out: str = "runs/demo", steps: int | None = None, seconds: float | None 
 def meta_train(out: str, steps: int, seconds: float, seed: int) -> AgentRun:
     """Train for that many steps, or for about that many seconds, whichever is over first."""
     config = preset(AGENT)
-    config = replace(
-        config,
-        sampling=replace(config.sampling, tasks=TASKS, trajectories=TRAJECTORIES),
-        outer=replace(config.outer, lr=LEARNING_RATE),
-    )
+    config = replace(config, sampling=replace(config.sampling, tasks=TASKS, trajectories=TRAJECTORIES))
     first = min(steps, FIRST_LOOK)
     experiment = Experiment(
         world=WORLD, steps=first, seed=seed, out=out, evaluate_every=0, checkpoint_every=25
@@ -116,7 +111,7 @@ def next_steps(path: Path, out: str) -> str:
         f"metarl train --resume {run} --steps {3 * STEPS}": "train on",
         f"metarl evaluate {run} --inner-steps 5": "adapt further",
         "metarl list": "other worlds and agents",
-        "metarl train promp --help": "everything that can be set",
+        f"metarl train {AGENT} --help": "everything that can be set",
     }
     width = max(map(len, commands))
     where = "(once: source .venv/bin/activate)\n" if Path(".venv").is_dir() else ""

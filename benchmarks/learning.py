@@ -24,16 +24,16 @@ from metarl.statistics import interquartile_mean, stratified_bootstrap
 TWO_TASKS = "--sampling.tasks 2 --sampling.trajectories 20"
 EXPERIMENTS = {
     "cheetah-dir-promp": (
-        f"promp --world CheetahDir-v0 --steps 3000000 {TWO_TASKS} --outer.lr 5e-3",
+        f"promp --world CheetahDir-v0 --steps 3000000 {TWO_TASKS}",
         (1, 2, 3),
     ),
     "cheetah-dir-meta-sgd": (
-        f"meta-sgd --world CheetahDir-v0 --steps 2000000 {TWO_TASKS} --outer.lr 5e-3",
+        f"meta-sgd --world CheetahDir-v0 --steps 2000000 {TWO_TASKS}",
         (1, 2, 3),
     ),
     "cheetah-dir-ppo": ("ppo --world CheetahDir-v0 --steps 2000000", (1, 2, 3)),
     "cheetah-vel-promp": (
-        "promp --world CheetahVel-v0 --steps 5000000 --sampling.tasks 10 --sampling.trajectories 10 --outer.lr 5e-3",
+        "promp --world CheetahVel-v0 --steps 5000000 --sampling.tasks 10 --sampling.trajectories 10",
         (1, 2, 3),
     ),
     "point-navigation-promp": (
