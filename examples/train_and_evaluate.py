@@ -20,7 +20,6 @@ run = metarl.train(
     seed=1,
     out=args.out,
     sampling={"tasks": 2, "trajectories": 20},
-    outer={"lr": 5e-3},
 )
 print(run.evaluate(split="test", inner_steps=3, repeats=args.repeats).table())
 print(run.plot(run.path / "adaptation.png"))
