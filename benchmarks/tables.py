@@ -112,20 +112,28 @@ def iteration(found: list[Mapping[str, Any]]) -> str:
 
 
 def learning_curves(found: list[Mapping[str, Any]]) -> str:
-    """A picture per experiment: return before and after adaptation against environment steps."""
-    lines = []
+    """A picture per experiment; `draw_learning_curves` makes them."""
+    pictures = []
     for each in found:
+        title = " on ".join(_agent_and_world(each["command"]))
+        pictures.append(f"![{title}: return while training](pictures/{_picture(each).name})")
+    return "\n\n".join(pictures)
+
+
+def draw_learning_curves(results: Path = RESULTS) -> None:
+    """Return before and after adaptation against environment steps, a picture for each experiment."""
+    for path in sorted(results.glob("learning_*.json")):
+        each = json.loads(path.read_text())
         agent, world = _agent_and_world(each["command"])
         tables = [
             {RETURNS.get(tag, tag): values for tag, values in run["curve"].items()} for run in each["runs"]
         ]
         curves = [summarised(agent, tables, name) for name in RETURNS.values() if name in tables[0]]
-        picture = draw_curves(curves, PICTURES / f"learning_{each['name']}.png", title=f"{agent} on {world}")
-        lines.append(f"![{agent} on {world}: return while training](pictures/{picture.name})")
-    note = (
-        "`adapt/return_0` is before adaptation, `rollout/ep_rew_mean` after the last inner step of training."
-    )
-    return "\n\n".join([*lines, note])
+        draw_curves(curves, _picture(each), title=f"{agent} on {world}")
+
+
+def _picture(experiment: Mapping[str, Any]) -> Path:
+    return PICTURES / f"learning_{experiment['name']}.png"
 
 
 def _source(found: Mapping[str, Any]) -> str:
@@ -181,6 +189,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is out of date")
     check = parser.parse_args(arguments).check
+    if not check:
+        draw_learning_curves()
     stale = 0
     for page in PAGES:
         if page.exists() and (new := filled(old := page.read_text())) != old:
