@@ -16,6 +16,7 @@ WORLDS: dict[str, str] = {
     "metarl/AntGoal-v0": "A four-legged ant must go to a place that only its distance tells of.",
     "metarl/HopperParams-v0": "A hopper must run in a body whose masses, damping and friction change.",
     "metarl/WalkerParams-v0": "A walker must run in a body whose masses, damping and friction change.",
+    "metarl/HexapodLegFailure-v0": "A six-legged walker must run while two of its legs lose their strength.",
 }
 """What there is to make with ``gymnasium.make`` and ``gymnasium.make_vec``: id -> one line."""
 
@@ -27,6 +28,7 @@ _PLACES = {
     "metarl/AntGoal-v0": "ant:AntGoal",
     "metarl/HopperParams-v0": "walkers:HopperParams",
     "metarl/WalkerParams-v0": "walkers:WalkerParams",
+    "metarl/HexapodLegFailure-v0": "hexapod:HexapodLegFailure",
 }
 
 

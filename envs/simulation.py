@@ -32,7 +32,7 @@ class Simulation:
     """
 
     def __init__(self, model: mujoco.MjModel, num: int, *, frame_skip: int, num_threads: int | None = None):
-        """Make the simulations, all in the model's initial state.
+        """Make the simulations, all in the model's initial state: its first keyframe if it has one.
 
         Args:
             model: The compiled model; it is copied.
@@ -53,6 +53,8 @@ class Simulation:
         # Positions and velocities lie side by side in a state row: one block to look for bad numbers in.
         self._motion = self._batch.state[:, 1 : 1 + model.nq + model.nv]
         self._warnings = self._batch.warning[:, BAD, 1]
+        if model.nkey:
+            self.qpos[...] = model.key_qpos[0]
         self._initial = self._batch.state[0].copy()
         self._pristine: dict[str, np.ndarray] = {}
 

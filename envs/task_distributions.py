@@ -70,7 +70,7 @@ class TaskDistribution(ABC):
         Raises:
             ValueError: If the split is unknown.
         """
-        _check_split(split)
+        check_split(split)
         rng = np.random.default_rng(rng)
         return [self._draw(split, rng) for _ in range(num)]
 
@@ -80,14 +80,14 @@ class TaskDistribution(ABC):
         Raises:
             ValueError: If the split has infinitely many tasks.
         """
-        _check_split(split)
+        check_split(split)
         raise ValueError(
             f"the {split} tasks of {type(self).__name__} are infinitely many: draw some with sample()"
         )
 
     def contains(self, task: Task, split: str = "all") -> bool:
         """Whether a task belongs to a split; False for what is no task of this distribution at all."""
-        _check_split(split)
+        check_split(split)
         try:
             return self._contains(self.check(task), split)
         except ValueError:
@@ -103,7 +103,12 @@ class TaskDistribution(ABC):
         return f"{type(self).__name__}({', '.join(self.keys)}; split {self.split_hash[:8]})"
 
 
-def _check_split(split: str) -> None:
+def check_split(split: str) -> None:
+    """Refuse a split that does not exist.
+
+    Raises:
+        ValueError: Naming the nearest.
+    """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
 
@@ -163,7 +168,7 @@ class FiniteTasks(TaskDistribution):
 
     def enumerate(self, split: str = "train") -> list[Task]:
         """Every task of a split, in the order in which the values were given."""
-        _check_split(split)
+        check_split(split)
         return [{self.key: value} for value in self._of(split)]
 
     def check(self, task: Task) -> Task:

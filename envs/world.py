@@ -151,6 +151,10 @@ class MujocoWorld(ABC):
             actions: (num, A) in [-1, 1].
         """
 
+    def controls(self, actions: Floats) -> Floats:
+        """What the motors are sent for actions (num, A): the actions themselves, unless a task comes between."""
+        return actions
+
     def marks(self, index: int) -> list[Mark]:
         """Nothing to show by default."""
         return []
@@ -173,7 +177,7 @@ class MujocoWorld(ABC):
     def advance(self, actions: Floats, ids: NDArray[np.intp] | None) -> Outcome:
         """One control step; where the physics diverged the episode ends and nothing is earned."""
         before = self.simulation.qpos[:, :2].copy()
-        diverged = self.simulation.step(actions, ids)
+        diverged = self.simulation.step(self.controls(actions), ids)
         outcome = self.judge(before, actions)
         if diverged is not None:
             outcome.diverged = diverged
