@@ -12,6 +12,7 @@ AGENTS: dict[str, str] = {
     "cavia": "CAVIA: only a context vector adapts",
     "fomaml": "First-order MAML",
     "reptile": "Reptile: move towards adapted parameters",
+    "continuous-adaptation": "Al-Shedivat et al. 2018: each update prepares the policy for the next task",
     "ppo": "PPO of Stable-Baselines3: one policy for all tasks, no adaptation (baseline)",
 }
 """Every agent's name and what it is, in one line."""

@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from metarl.agents.configs import MetaPolicyGradient
 from metarl.agents.meta_policy_gradient import MetaParameters
-from metarl.agents.policy_adaptation import PolicyAdaptation, policy_params, value_trajectories
+from metarl.agents.policy_adaptation import PolicyAdaptation, policy_params
 from metarl.agents.rollouts import Trajectories, rollout
 
 
@@ -78,9 +78,9 @@ class Agent:
             raise ValueError(
                 f"trajectories of {len(trajectories.mask)} tasks, expected 1; take one with .task(i)"
             )
-        valued = value_trajectories(trajectories, self.config.sampling, self.module.value)
-        adaptation = PolicyAdaptation(self.module.policy, self.config.inner)
+        adaptation = PolicyAdaptation(self.module.policy, self.config.inner, self.module.value)
         params = {name: value.unsqueeze(0) for name, value in self.params.items()}
+        valued = adaptation.value_tasks(params, trajectories, self.config.sampling)
         stepped = adaptation.step_tasks(params, valued, self.inner_steps)
         adapted = {name: value.squeeze(0) for name, value in stepped.items()}
         return replace(self, params=adapted, inner_steps=self.inner_steps + 1)

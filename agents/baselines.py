@@ -57,20 +57,41 @@ class ValueNetwork(nn.Module):
         hidden: Units of each hidden layer.
         horizon: Steps of an episode.
         discount: Per step.
+        context_size: Context parameters among its inputs.
     """
 
-    def __init__(self, observation_size: int, hidden: tuple[int, ...], horizon: int, discount: float):
+    def __init__(
+        self,
+        observation_size: int,
+        hidden: tuple[int, ...],
+        horizon: int,
+        discount: float,
+        context_size: int = 0,
+    ):
         super().__init__()
-        self.network = MLP((observation_size + 4, *hidden, 1), activation="tanh")
+        self.network = MLP((observation_size + 4 + context_size, *hidden, 1), activation="tanh")
         self.unit = min(horizon, 1 / (1 - discount)) if discount < 1 else horizon
 
-    def forward(self, obs_BHD: Tensor) -> Tensor:
-        """Values of whitened observations, shape (..., H, D) to (..., H)."""
-        time = time_features(obs_BHD.shape[-2], obs_BHD)
-        inputs = torch.cat([obs_BHD, time.expand(*obs_BHD.shape[:-1], 4)], dim=-1)
-        return self.network(inputs).squeeze(-1) * self.unit
+    def forward(self, obs_BHD: Tensor, context: Tensor | None = None) -> Tensor:
+        """Values of whitened observations, shape (B, H, D) to (B, H); the context has shape (context_size,)."""
+        shape = obs_BHD.shape[:-1]
+        inputs = [obs_BHD, time_features(obs_BHD.shape[-2], obs_BHD).expand(*shape, 4)]
+        if context is not None:
+            inputs.append(context.expand(*shape, context.shape[-1]))
+        return self.network(torch.cat(inputs, dim=-1)).squeeze(-1) * self.unit
 
-    def loss(self, values_BH: Tensor, returns_BH: Tensor, mask_BH: Tensor) -> Tensor:
-        """Mean squared error of its values against discounted returns, in squared effective horizons."""
-        error = (values_BH - returns_BH) / self.unit
-        return (error.square() * mask_BH).sum() / mask_BH.sum().clamp(min=1)
+    def loss(
+        self, values_BH: Tensor, returns_BH: Tensor, mask_BH: Tensor, weights_BH: Tensor | None = None
+    ) -> Tensor:
+        """Mean squared error of its values against discounted returns, in squared effective horizons.
+
+        Args:
+            values_BH: What the network said.
+            returns_BH: Discounted returns from each step on.
+            mask_BH: 1 for steps that belong to an episode.
+            weights_BH: Importance weights; None for 1.
+        """
+        squares = ((values_BH - returns_BH) / self.unit).square()
+        if weights_BH is not None:
+            squares = squares * weights_BH
+        return (squares * mask_BH).sum() / mask_BH.sum().clamp(min=1)

@@ -21,7 +21,7 @@ class PolicyConfig:
     minimum_std: float = 0.1
     """The standard deviation never falls below this."""
     context_size: int = 0
-    """Context parameters appended to the observation (CAVIA); 0 for none."""
+    """Context parameters appended to the observation (CAVIA), of a value network too if it adapts; 0 for none."""
     normalize_observations: bool = True
     """Whiten observations by running statistics, which travel in the checkpoint."""
 
@@ -31,7 +31,9 @@ class SamplingConfig:
     """How much is collected for one iteration, and how it is valued."""
 
     tasks: int = 20
-    """Tasks per iteration, over all ranks."""
+    """Tasks (or pairs of consecutive tasks) per iteration, over all ranks."""
+    pairs: bool = False
+    """Adapt on one task of a lifetime and be judged on the next, instead of both on one task."""
     trajectories: int = 20
     """Trajectories per task, before the first and after every inner step."""
     horizon: int | None = None
@@ -66,6 +68,20 @@ class InnerConfig:
     """Bound on each inner gradient; unset for none."""
     clip_by: Literal["value", "norm"] = "value"
     """What the bound is on: every component, or the norm over all adapted parameters."""
+    value_weight: float = 0.0
+    """Weight of the value network's error in the inner loss; above 0 it adapts with the policy."""
+
+
+@dataclass(frozen=True)
+class ExecutionConfig:
+    """How an agent adapts in a lifetime: from the same parameters after every episode, on the last episodes."""
+
+    buffer: int = 3
+    """Episodes that an update is made from; weights allow for the policies that sampled them."""
+    importance: Literal["trajectory", "per_decision", "step", "none"] = "trajectory"
+    """Ratio of a whole trajectory's probabilities, of the actions up to a step, of one action, or 1."""
+    clip: float = 5.0
+    """Logarithms of importance weights are clipped to [-clip, clip]."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +126,8 @@ class MetaPolicyGradient:
     """The inner loop."""
     outer: OuterConfig = field(default_factory=OuterConfig)
     """The outer step."""
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+    """Adaptation in a lifetime."""
 
     def __post_init__(self):
         refuse_wrong_pairing(self.inner, self.outer)
@@ -122,6 +140,11 @@ class MetaPolicyGradient:
             raise ValueError(
                 f"sampling.baseline='network' with outer.step='{self.outer.step}': the value network learns by Adam "
                 "beside the policy; use outer.step='ppo', or sampling.baseline='linear'"
+            )
+        if self.inner.value_weight > 0 and self.sampling.baseline != "network":
+            raise ValueError(
+                f"inner.value_weight={self.inner.value_weight} with sampling.baseline='{self.sampling.baseline}': "
+                "there is no value network to adapt; use sampling.baseline='network', or inner.value_weight=0"
             )
         _refuse_out_of_range(self)
 
@@ -169,6 +192,9 @@ def _refuse_out_of_range(config: MetaPolicyGradient) -> None:
         ("sampling.gae_lambda", sampling.gae_lambda, 0 <= sampling.gae_lambda <= 1, "in [0, 1]"),
         ("inner.steps", inner.steps, inner.steps >= 1, "1 or more"),
         ("inner.lr", inner.lr, inner.lr > 0, "above 0"),
+        ("inner.value_weight", inner.value_weight, inner.value_weight >= 0, "0 or more"),
+        ("execution.buffer", config.execution.buffer, config.execution.buffer >= 1, "1 or more"),
+        ("execution.clip", config.execution.clip, config.execution.clip > 0, "above 0"),
         ("inner.clip", inner.clip, inner.clip is None or inner.clip > 0, "above 0"),
         ("outer.lr", outer.lr, outer.lr > 0, "above 0"),
         ("outer.epochs", outer.epochs, outer.epochs >= 1, "1 or more"),

@@ -85,6 +85,7 @@ def surrogate(
     advantages_BH: Tensor,
     mask_BH: Tensor,
     kind: Estimator,
+    weights_BH: Tensor | None = None,
 ) -> Tensor:
     """A scalar of one task's trajectories whose gradient estimates the gradient of their expected return.
 
@@ -102,10 +103,13 @@ def surrogate(
         advantages_BH: Advantages; a constant.
         mask_BH: 1 for steps that belong to an episode.
         kind: Which surrogate.
+        weights_BH: Importance weights (see `importance_weights`), constants; None for 1.
 
     Returns:
         Scalar, to be maximised; the mean over the trajectories' steps.
     """
+    if weights_BH is not None:
+        advantages_BH = advantages_BH * weights_BH
     if kind == "log_prob":
         return masked_mean(log_probs_BH * advantages_BH, mask_BH)
     w_BH = (log_probs_BH - sampled_log_probs_BH) * mask_BH
@@ -145,3 +149,44 @@ def score_term(
     """
     weights_BH = weight.expand_as(log_probs_BH)
     return mask_BH.sum() * clipped_surrogate(log_probs_BH, sampled_log_probs_BH, weights_BH, mask_BH, clip)
+
+
+def importance_weights(log_ratio_BH: Tensor, mask_BH: Tensor, kind: str, clip: float) -> Tensor:
+    """Weights for trajectories that another policy sampled (Al-Shedivat et al. 2018, eq. 9).
+
+    Ratios are multiplied as sums of logarithms, and these are clipped before they are raised.
+
+    Args:
+        log_ratio_BH: Log-probability of each action under the policy in question less that under the one that sampled.
+        mask_BH: 1 for steps that belong to an episode.
+        kind: `trajectory` (the product over the whole episode, the paper's), `per_decision` (over the actions up to each
+            step), `step` (each action by itself) or `none` (1).
+        clip: The logarithm of a weight lies in [-clip, clip].
+
+    Returns:
+        Shape (..., B, H), without gradient.
+    """
+    log_ratio_BH = (log_ratio_BH * mask_BH).detach()
+    if kind == "trajectory":
+        log_weights_BH = log_ratio_BH.sum(-1, keepdim=True).expand_as(log_ratio_BH)
+    elif kind == "per_decision":
+        log_weights_BH = log_ratio_BH.cumsum(-1)
+    else:
+        log_weights_BH = log_ratio_BH if kind == "step" else torch.zeros_like(log_ratio_BH)
+    return log_weights_BH.clamp(-clip, clip).exp()
+
+
+def effective_sample_size(log_ratio_BH: Tensor, mask_BH: Tensor) -> Tensor:
+    """How many trajectories the whole-trajectory weights leave: (sum of w)^2 / sum of w^2, in [1, B].
+
+    Kish's effective sample size, from logarithms, so that it never overflows.
+
+    Args:
+        log_ratio_BH: As in `importance_weights`, shape (..., B, H).
+        mask_BH: 1 for steps that belong to an episode.
+
+    Returns:
+        Shape (...).
+    """
+    log_weights_B = (log_ratio_BH * mask_BH).sum(-1)
+    return (2 * log_weights_B.logsumexp(-1) - (2 * log_weights_B).logsumexp(-1)).exp()

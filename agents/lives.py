@@ -1,5 +1,6 @@
 """What an agent did over lifetimes: sequences of episodes whose task changes from one to the next."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,8 @@ class Lives:
     measures: dict[str, np.ndarray] = field(default_factory=dict)
     """Further numbers of every episode by name, shape (lifetimes, episodes) each: `speed` (m/s),
     `effective_sample_size`, `inner_kl`."""
+    actions: np.ndarray | None = None
+    """What was done, if it was asked for: shape (lifetimes, episodes, steps, A)."""
 
 
 def episode_seeds(rng: np.random.Generator, lifetimes: int, episodes: int) -> np.ndarray:
@@ -23,3 +26,41 @@ def episode_seeds(rng: np.random.Generator, lifetimes: int, episodes: int) -> np
         Shape (episodes, lifetimes).
     """
     return rng.integers(2**31, size=(episodes, lifetimes))
+
+
+def label(lifetime: Sequence[dict]) -> str:
+    """What stays the same through a lifetime, as a short name: "legs 1 2"; "" if nothing does."""
+    kept = {
+        key: value for key, value in lifetime[0].items() if all(task[key] == value for task in lifetime[1:])
+    }
+    parts = []
+    for key, value in kept.items():
+        numbers = np.ravel(np.asarray(value, dtype=float))
+        parts.append(" ".join([key, *(f"{number:g}" for number in numbers[:6])]))
+    return ", ".join(parts)
+
+
+def lifetime_metrics(lives: Lives, lifetimes: Sequence[Sequence[dict]]) -> dict[str, float]:
+    """Means over lifetimes, to be logged.
+
+    Args:
+        lives: What was done.
+        lifetimes: In what tasks.
+
+    Returns:
+        `lifetime/return_1` .. and, where lifetimes have names and few of them, `lifetime/<name>/return_1` ..; the
+        measures likewise, `lifetime/<measure>_2` .., without those of episodes that have none.
+    """
+    names = [label(each) for each in lifetimes]
+    groups = {"": np.arange(len(names))}
+    if all(names) and len(set(names)) <= 20:
+        groups |= {f"{name}/": np.flatnonzero(np.array(names) == name) for name in sorted(set(names))}
+    metrics = {
+        f"lifetime/{group}return_{e + 1}": float(lives.returns[rows, e].mean())
+        for group, rows in groups.items()
+        for e in range(lives.returns.shape[1])
+    }
+    for name, value in lives.measures.items():
+        for e in np.flatnonzero(~np.isnan(value).all(0)):
+            metrics[f"lifetime/{name}_{e + 1}"] = float(np.nanmean(value[:, e]))
+    return metrics

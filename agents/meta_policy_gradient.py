@@ -15,6 +15,8 @@ from metarl import distributed
 from metarl.agents.baselines import ValueNetwork
 from metarl.agents.configs import MetaPolicyGradient
 from metarl.agents.estimators import clipped_surrogate, masked_mean, score_term, surrogate
+from metarl.agents.execution import live
+from metarl.agents.lives import Lives, lifetime_metrics
 from metarl.agents.policies import (
     GaussianPolicy,
     ObservationNormalizer,
@@ -27,10 +29,8 @@ from metarl.agents.policy_adaptation import (
     Valued,
     for_each_task,
     policy_params,
-    value_trajectories,
 )
-from metarl.agents.rollouts import Trajectories, draw_tasks, make_world, rollout
-from metarl.nn import stateless
+from metarl.agents.rollouts import Trajectories, draw_lifetimes, draw_pairs, draw_tasks, make_world, rollout
 from metarl.tasks import over_tasks
 from metarl.training import Batch
 
@@ -53,9 +53,11 @@ class MetaParameters(nn.Module):
         )
         self.value = None
         if config.sampling.baseline == "network":
-            hidden = config.policy.hidden
-            self.value = ValueNetwork(observation_size, hidden, horizon, config.sampling.discount)
-        adaptation = PolicyAdaptation(self.policy, config.inner)
+            context_size = config.policy.context_size if config.inner.value_weight > 0 else 0
+            self.value = ValueNetwork(
+                observation_size, config.policy.hidden, horizon, config.sampling.discount, context_size
+            )
+        adaptation = PolicyAdaptation(self.policy, config.inner, self.value)
         start = {name: value.detach() for name, value in self.named_parameters()}
         for name, value in adaptation.rule.init(start, config.inner.steps, adaptation.adapted).items():
             _register(self, name, value)
@@ -102,8 +104,7 @@ class MetaPolicyGradientTraining:
         observation_size = int(np.prod(self.env.single_observation_space.shape))
         action_size = int(np.prod(self.env.single_action_space.shape))
         self.module = MetaParameters(observation_size, action_size, self.env.horizon, config).to(self.device)
-        self.adaptation = PolicyAdaptation(self.module.policy, config.inner)
-        self._values = None if self.module.value is None else stateless(self.module.value, prefix="value.")
+        self.adaptation = PolicyAdaptation(self.module.policy, config.inner, self.module.value)
 
     def _make_env(self, num_envs: int) -> VectorEnv:
         world, horizon, options = self._world
@@ -120,11 +121,18 @@ class MetaPolicyGradientTraining:
         """
         config = self.config
         diverged = getattr(self.env, "num_diverged", 0)
-        tasks = draw_tasks(self.env, config.sampling.tasks, "train", rng)
-        rngs = rng.spawn(len(tasks))
-        mine = [tasks[i] for i in self.share]
+        num = config.sampling.tasks
+        if config.sampling.pairs:
+            support, query = draw_pairs(self.env, num, "train", rng)
+        else:
+            support = query = draw_tasks(self.env, num, "train", rng)
+        rngs = rng.spawn(num)
         raw, stages, adapted = self._adapt_and_act(
-            self.env, mine, [rngs[i] for i in self.share], config.inner.steps
+            self.env,
+            [support[i] for i in self.share],
+            [rngs[i] for i in self.share],
+            config.inner.steps,
+            [query[i] for i in self.share],
         )
         data: dict[str, Any] = {"support": stages[:-1], "query": stages[-1]}
         if config.outer.step == "reptile":
@@ -138,17 +146,27 @@ class MetaPolicyGradientTraining:
         return Batch(data=data, steps=int(steps), metrics=metrics)
 
     def _adapt_and_act(
-        self, env: VectorEnv, tasks: list[dict], rngs: list[np.random.Generator], inner_steps: int
+        self,
+        env: VectorEnv,
+        tasks: list[dict],
+        rngs: list[np.random.Generator],
+        inner_steps: int,
+        query: list[dict] | None = None,
     ) -> tuple[list[Trajectories], list[Valued], dict[str, Tensor]]:
-        """Trajectories before and after each inner step, what they were worth, and the adapted parameters."""
+        """Trajectories before and after each inner step, what they were worth, and the adapted parameters.
+
+        Those after the last step are of the tasks `query` (unset, of the same tasks).
+        """
         params = for_each_task(dict(self.module.named_parameters()), len(tasks))
         raw, stages = [], []
         for step in range(inner_steps + 1):
             if step > 0:
                 params = self.adaptation.step_tasks(params, stages[-1], step - 1)
+            if step == inner_steps and query is not None:
+                tasks = query
             policy = policy_params(params)
             raw.append(rollout(env, self.module.policy, policy, self.module.normalizer, tasks, rngs))
-            stages.append(value_trajectories(raw[-1], self.config.sampling, self.module.value))
+            stages.append(self.adaptation.value_tasks(params, raw[-1], self.config.sampling))
         return raw, stages, params
 
     def _score_weights(self, query: Valued) -> Tensor:
@@ -215,6 +233,7 @@ class MetaPolicyGradientTraining:
         outer, query = self.config.outer, data["query"]
         adapted, penalty, score = params, 0.0, 0.0
         terms: dict[str, Tensor] = {}
+        value_losses = []
         for step, support in enumerate(data["support"]):
             mean, log_std = self.adaptation.distribution(adapted, support["obs"])
             kl = kl_divergence(support["mean"], support["log_std"], mean, log_std)
@@ -224,6 +243,8 @@ class MetaPolicyGradientTraining:
                 log_probs = log_probability(support["actions"], mean, log_std)
                 sampled, weight = support["log_probs"], data["score_weight"]
                 score = score + score_term(log_probs, sampled, weight, support["mask"], outer.clip)
+            if self.module.value is not None:
+                value_losses.append(self.adaptation.value_loss(adapted, support))
             adapted = self.adaptation.step(adapted, support, step)
         mean, log_std = self.adaptation.distribution(adapted, query["obs"])
         log_probs = log_probability(query["actions"], mean, log_std)
@@ -239,17 +260,10 @@ class MetaPolicyGradientTraining:
         terms["policy_loss"] = -gain
         loss = penalty - gain - score - outer.entropy * terms["entropy"]
         if self.module.value is not None:
-            terms["value_loss"] = self._value_loss(params, data)
+            value_losses.append(self.adaptation.value_loss(adapted, query))
+            terms["value_loss"] = torch.stack(value_losses).mean()
             loss = loss + terms["value_loss"]
         return loss, terms
-
-    def _value_loss(self, params: dict[str, Tensor], data: dict[str, Any]) -> Tensor:
-        stages = [*data["support"], data["query"]]
-        errors = [
-            self.module.value.loss(self._values(params, each["obs"]), each["returns"], each["mask"])
-            for each in stages
-        ]
-        return torch.stack(errors).mean()
 
     def _distance(
         self, params: dict[str, Tensor], adapted: dict[str, Tensor]
@@ -260,18 +274,49 @@ class MetaPolicyGradientTraining:
         return loss, {"train/distance": (2 * loss.detach()).sqrt()}
 
     def evaluate(self, rng: np.random.Generator) -> dict[str, float]:
-        """Return after 0..k inner steps on test tasks.
+        """Return after 0..k inner steps on test tasks; of an agent trained on pairs, of each episode of test lifetimes.
 
         Args:
             rng: Tasks and trajectories follow from it.
 
         Returns:
-            `eval/return_0` .. `eval/return_k` and `eval/gain`.
+            `eval/return_0` .. `eval/return_k` and `eval/gain`; or what `metarl.agents.lives.lifetime_metrics` gives.
         """
+        if self.config.sampling.pairs:
+            lifetimes = draw_lifetimes(self.env, self.evaluation_tasks, "test", rng)
+            return lifetime_metrics(self.live(lifetimes, rng), lifetimes)
         tasks = draw_tasks(self.env, self.evaluation_tasks, "test", rng)
         returns = self.returns_after_adapting(tasks, rng, self.evaluation_steps).mean(0)
         metrics = {f"eval/return_{i}": float(each) for i, each in enumerate(returns)}
         return metrics | {"eval/gain": float(returns[-1] - returns[0])}
+
+    methods = ("adaptation", "none")
+    """Ways to live a lifetime: adapting after every episode, or acting by the meta-parameters throughout."""
+
+    def live(
+        self,
+        lifetimes: list[list[dict]],
+        rng: np.random.Generator,
+        method: str = "adaptation",
+        keep_actions: bool = False,
+    ) -> Lives:
+        """Live lifetimes side by side; see `metarl.agents.execution.live`."""
+        env = self._make_env(len(lifetimes))
+        start = for_each_task(dict(self.module.named_parameters()), len(lifetimes))
+        try:
+            return live(
+                self.adaptation,
+                self.module.normalizer,
+                start,
+                env,
+                lifetimes,
+                rng,
+                self.config,
+                adapting=method == "adaptation",
+                keep_actions=keep_actions,
+            )
+        finally:
+            env.close()
 
     def returns_after_adapting(
         self, tasks: list[dict], rng: np.random.Generator, inner_steps: int, trajectories: int | None = None

@@ -13,7 +13,12 @@ from torch import Tensor
 from metarl.adaptation import adapt_step
 from metarl.agents.baselines import ValueNetwork, fit_linear_values
 from metarl.agents.configs import InnerConfig, SamplingConfig
-from metarl.agents.estimators import generalized_advantages, returns_to_go, standardize, surrogate
+from metarl.agents.estimators import (
+    generalized_advantages,
+    returns_to_go,
+    standardize,
+    surrogate,
+)
 from metarl.agents.policies import GaussianPolicy, log_probability
 from metarl.agents.rollouts import Trajectories
 from metarl.nn import stateless
@@ -22,18 +27,19 @@ from metarl.update_rules import SGD, LearnedSGD
 Valued = dict[str, Tensor]
 """Trajectories with what they were worth: `obs`, `actions`, `mask`, `mean`, `log_std`, `log_probs` (as sampled),
 `advantages` (standardised per task), `returns` (discounted, from each step on), with leading axes (T, B, H) or (B, H);
-and `advantage_scale`, what the advantages were divided by, shape (T,) or ()."""
+`advantage_scale`, what the advantages were divided by, shape (T,) or (); and perhaps `weights`, importance weights,
+(T, B, H) or (B, H)."""
 
 
 def value_trajectories(
-    trajectories: Trajectories, sampling: SamplingConfig, value_network: ValueNetwork | None = None
+    trajectories: Trajectories, sampling: SamplingConfig, values: Tensor | None = None
 ) -> Valued:
     """Advantages and returns of sampled trajectories.
 
     Args:
         trajectories: Of T tasks.
         sampling: Discount, lambda, baseline and reward scale.
-        value_network: Required for the baseline `network`.
+        values: What a value network says, shape (T, B, H); required for the baseline `network`.
 
     Returns:
         Tensors by name, as `Valued` lists them, without gradient.
@@ -43,10 +49,7 @@ def value_trajectories(
     returns = returns_to_go(rewards, mask, sampling.discount)
     if sampling.baseline == "linear":
         values = fit_linear_values(trajectories.raw_obs, returns, mask)
-    elif sampling.baseline == "network":
-        with torch.no_grad():
-            values = value_network(trajectories.obs)
-    else:
+    elif sampling.baseline == "none":
         values = torch.zeros_like(rewards)
     advantages = generalized_advantages(rewards, values, mask, sampling.discount, sampling.gae_lambda)
     advantages, scale = standardize(advantages, mask)
@@ -71,6 +74,8 @@ class PolicyAdaptation:
     """The network; its parameters are passed in by name, with the prefix `policy.`."""
     config: InnerConfig
     """Step size, estimator, adapted set."""
+    value: ValueNetwork | None = None
+    """The value network, if there is one; its parameters have the prefix `value.`."""
 
     @property
     def rule(self) -> SGD | LearnedSGD:
@@ -84,10 +89,16 @@ class PolicyAdaptation:
     def _network(self) -> Callable[..., tuple[Tensor, Tensor]]:
         return stateless(self.policy, prefix="policy.")
 
+    @cached_property
+    def _value_network(self) -> Callable[..., Tensor]:
+        return stateless(self.value, prefix="value.")
+
     @property
     def adapted(self) -> tuple[str, ...]:
         """Name patterns of the parameters that adapt."""
-        return ("policy.context",) if self.config.adapted == "context" else ("policy.*",)
+        if self.config.adapted == "context":
+            return ("policy.context",)
+        return ("policy.*", "value.*") if self.config.value_weight > 0 else ("policy.*",)
 
     def distribution(self, params: dict[str, Tensor], obs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation of one task's policy at observations (B, H, D): each (B, H, A)."""
@@ -97,12 +108,25 @@ class PolicyAdaptation:
         """Log-probabilities of one task's sampled actions under `params`, shape (B, H)."""
         return log_probability(valued["actions"], *self.distribution(params, valued["obs"]))
 
+    def values(self, params: dict[str, Tensor], obs: Tensor) -> Tensor:
+        """What the value network says of one task's observations, (B, H, D) to (B, H)."""
+        context = params.get("policy.context") if self.config.value_weight > 0 else None
+        return self._value_network(params, obs, context)
+
+    def value_loss(self, params: dict[str, Tensor], valued: Valued, weights: Tensor | None = None) -> Tensor:
+        """Mean squared error of the values of one task, in squared effective horizons."""
+        values = self.values(params, valued["obs"])
+        return self.value.loss(values, valued["returns"], valued["mask"], weights)
+
     def loss(self, params: dict[str, Tensor], valued: Valued) -> Tensor:
-        """The inner loss on one task's support trajectories: the negative surrogate."""
+        """The inner loss on one task's support trajectories: the negative surrogate, and the values' error."""
         log_probs = self.log_probs(params, valued)
-        return -surrogate(
-            log_probs, valued["log_probs"], valued["advantages"], valued["mask"], self.config.estimator
-        )
+        sampled, advantages, mask = valued["log_probs"], valued["advantages"], valued["mask"]
+        weights = valued.get("weights")
+        loss = -surrogate(log_probs, sampled, advantages, mask, self.config.estimator, weights)
+        if self.config.value_weight > 0:
+            loss = loss + self.config.value_weight * self.value_loss(params, valued, weights)
+        return loss
 
     def step(self, params: dict[str, Tensor], valued: Valued, step: int) -> dict[str, Tensor]:
         """One inner step on one task, with its graph unless `first_order`."""
@@ -130,6 +154,22 @@ class PolicyAdaptation:
         frozen = {name: value.detach() for name, value in params.items()}
         stepped = torch.vmap(lambda one, data: self.step(one, data, step))(frozen, valued)
         return {name: value.detach() for name, value in stepped.items()}
+
+    @torch.no_grad()
+    def value_tasks(
+        self, params: dict[str, Tensor], trajectories: Trajectories, sampling: SamplingConfig
+    ) -> Valued:
+        """Advantages and returns of T tasks' trajectories, by each task's own value network if there is one.
+
+        Args:
+            params: Every tensor with a leading axis T.
+            trajectories: Of T tasks.
+            sampling: Discount, lambda, baseline and reward scale.
+        """
+        values = None
+        if sampling.baseline == "network":
+            values = torch.vmap(self.values)(params, trajectories.obs)
+        return value_trajectories(trajectories, sampling, values)
 
 
 def policy_params(params: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -54,6 +54,23 @@ class Trajectories:
         """The trajectories of one task, with the task axis kept (length 1)."""
         return Trajectories(*(getattr(self, each.name)[index : index + 1] for each in fields(self)))
 
+    def tasks(self, rows: Tensor) -> "Trajectories":
+        """The trajectories of some tasks, by number."""
+        return Trajectories(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+    @classmethod
+    def side_by_side(cls, several: Sequence["Trajectories"]) -> "Trajectories":
+        """All trajectories of the same tasks together, along B; the shorter ones are filled up, masked."""
+        longest = max(each.mask.shape[2] for each in several)
+
+        def filled(x: Tensor) -> Tensor:
+            missing = longest - x.shape[2]
+            return x if missing == 0 else torch.cat([x, x.new_zeros(*x.shape[:2], missing, *x.shape[3:])], 2)
+
+        return cls(
+            *(torch.cat([filled(getattr(each, field.name)) for each in several], 1) for field in fields(cls))
+        )
+
 
 def make_world(
     world: str, num_envs: int, horizon: int | None = None, *, autoreset: bool = False, **options: Any
@@ -107,6 +124,46 @@ def draw_tasks(env: VectorEnv, num: int, split: str, rng: np.random.Generator) -
     return drawn[:num]
 
 
+def draw_lifetimes(env: VectorEnv, num: int, split: str, rng: np.random.Generator) -> list[list[dict]]:
+    """Lifetimes of a split, balanced where there are few: none is drawn twice more often than another.
+
+    Args:
+        env: A world whose tasks follow a schedule.
+        num: How many.
+        split: `train` or `test`.
+        rng: Draws and shuffles.
+
+    Returns:
+        A task per episode, for each lifetime.
+    """
+    try:
+        every = env.enumerate_lifetimes(split)
+    except ValueError:
+        every = None
+    if every is None or len(every) > num:
+        return env.sample_lifetimes(num, split=split, rng=rng)
+    rounds = (rng.permutation(len(every)) for _ in range(-(-num // len(every))))
+    return [every[i] for order in rounds for i in order][:num]
+
+
+def draw_pairs(
+    env: VectorEnv, num: int, split: str, rng: np.random.Generator
+) -> tuple[list[dict], list[dict]]:
+    """Consecutive tasks of lifetimes: what is adapted on, and what comes next.
+
+    Args:
+        env: A world whose tasks follow a schedule.
+        num: How many pairs, each of a lifetime of its own.
+        split: `train` or `test`.
+        rng: Draws the lifetimes and the place in each.
+    """
+    lifetimes = draw_lifetimes(env, num, split, rng)
+    at = [int(rng.integers(len(each) - 1)) for each in lifetimes]
+    return [each[i] for i, each in zip(at, lifetimes, strict=True)], [
+        each[i + 1] for i, each in zip(at, lifetimes, strict=True)
+    ]
+
+
 def finite_tasks(env: VectorEnv, split: str) -> list[dict] | None:
     """All tasks of a split, or None where they are infinitely many (or the world does not tell)."""
     distribution = getattr(env, "tasks", None)
@@ -139,6 +196,7 @@ def rollout(
     tasks: Sequence[dict],
     rngs: Sequence[np.random.Generator],
     deterministic: bool = False,
+    seeds: Sequence[int] | None = None,
 ) -> Trajectories:
     """One episode per simulation, the simulations divided evenly among the tasks.
 
@@ -150,6 +208,7 @@ def rollout(
         tasks: T tasks.
         rngs: T generators; all that is random about a task comes from its own.
         deterministic: Act by the mean.
+        seeds: Of the initial states, T * B; unset, drawn from the generators.
 
     Returns:
         Trajectories on the policy's device.
@@ -158,10 +217,13 @@ def rollout(
     B = env.num_envs // T
     A = env.single_action_space.shape[0]
     device = next(iter(params.values())).device
-    seeds = [int(seed) for rng in rngs for seed in rng.integers(2**31, size=B)]
+    if seeds is None:
+        seeds = [seed for rng in rngs for seed in rng.integers(2**31, size=B)]
     noise_HTBA = np.stack([rng.standard_normal((H, B, A), dtype=np.float32) for rng in rngs], axis=1)
     noise_HTBA = torch.from_numpy(noise_HTBA * (not deterministic)).to(device)
-    obs, _ = env.reset(seed=seeds, options={"tasks": [task for task in tasks for _ in range(B)]})
+    obs, _ = env.reset(
+        seed=[int(seed) for seed in seeds], options={"tasks": [task for task in tasks for _ in range(B)]}
+    )
     alive = np.ones(env.num_envs, dtype=bool)
     steps: dict[str, list] = {
         name: [] for name in ("raw_obs", "obs", "actions", "rewards", "mask", "mean", "log_std")

@@ -1,0 +1,148 @@
+"""A meta-policy in a lifetime: act, adapt from the meta-parameters on the last episodes, act in the next task.
+
+Algorithm 2 of Al-Shedivat et al. 2018 (arXiv 1710.03641). Every update starts from the same parameters: the episodes
+in the buffer were sampled by the policies that earlier updates gave, which importance weights allow for (eq. 9).
+
+Legend: T lifetimes side by side, B episodes in the buffer, H time steps.
+"""
+
+import warnings
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from torch import Tensor
+
+from metarl.agents.configs import MetaPolicyGradient
+from metarl.agents.estimators import effective_sample_size, importance_weights, masked_mean
+from metarl.agents.lives import Lives, episode_seeds
+from metarl.agents.policies import ObservationNormalizer, kl_divergence, log_probability
+from metarl.agents.policy_adaptation import PolicyAdaptation, policy_params
+from metarl.agents.rollouts import Trajectories, rollout
+
+Params = dict[str, Tensor]
+
+CHUNK = 64
+"""Lifetimes that are adapted in one go: bounds the memory."""
+COLLAPSED = 1.5
+"""An effective sample size below this is warned of, if it could be twice as large."""
+
+
+def adapt_to_buffer(
+    adaptation: PolicyAdaptation, start: Params, buffer: Trajectories, config: MetaPolicyGradient
+) -> tuple[Params, dict[str, np.ndarray]]:
+    """The inner loop on episodes that other policies sampled.
+
+    Args:
+        adaptation: Whose inner steps are taken, as many as in training.
+        start: Meta-parameters, every tensor with a leading axis T.
+        buffer: The last episodes of each lifetime, (T, B, H).
+        config: Steps, valuation and importance weights.
+
+    Returns:
+        Adapted parameters, and by name, of shape (T,): `effective_sample_size` of the buffer under the starting
+        parameters and `inner_kl`, mean KL divergence of the adapted policy from the starting one on the buffer.
+    """
+    parts = []
+    for rows in torch.arange(len(buffer.mask)).split(CHUNK):
+        chunk = buffer.tasks(rows)
+        params = {name: value[rows] for name, value in start.items()}
+        parts.append(_adapt_chunk(adaptation, params, chunk, config))
+    adapted = {name: torch.cat([each[0][name] for each in parts]) for name in start}
+    measures = {
+        name: torch.cat([each[1][name] for each in parts]).cpu().double().numpy() for name in parts[0][1]
+    }
+    return adapted, measures
+
+
+def _adapt_chunk(
+    adaptation: PolicyAdaptation, start: Params, buffer: Trajectories, config: MetaPolicyGradient
+) -> tuple[Params, dict[str, Tensor]]:
+    settings, params = config.execution, start
+    sampled = buffer.log_probs
+    before = _distribution(adaptation, start, buffer)
+    size = effective_sample_size(log_probability(buffer.actions, *before) - sampled, buffer.mask)
+    for step in range(config.inner.steps):
+        valued = adaptation.value_tasks(params, buffer, config.sampling)
+        log_ratio = log_probability(buffer.actions, *_distribution(adaptation, params, buffer)) - sampled
+        valued["weights"] = importance_weights(log_ratio, buffer.mask, settings.importance, settings.clip)
+        params = adaptation.step_tasks(params, valued, step)
+    divergence = kl_divergence(*before, *_distribution(adaptation, params, buffer))
+    return params, {
+        "effective_sample_size": size,
+        "inner_kl": torch.vmap(masked_mean)(divergence, buffer.mask),
+    }
+
+
+@torch.no_grad()
+def _distribution(
+    adaptation: PolicyAdaptation, params: Params, buffer: Trajectories
+) -> tuple[Tensor, Tensor]:
+    return torch.vmap(adaptation.distribution)(params, buffer.obs)
+
+
+def live(
+    adaptation: PolicyAdaptation,
+    normalizer: ObservationNormalizer,
+    start: Params,
+    env: VectorEnv,
+    lifetimes: Sequence[Sequence[dict]],
+    rng: np.random.Generator,
+    config: MetaPolicyGradient,
+    adapting: bool = True,
+    keep_actions: bool = False,
+) -> Lives:
+    """Live lifetimes side by side, one simulation each.
+
+    Args:
+        adaptation: The inner loop.
+        normalizer: Whitens observations.
+        start: Meta-parameters, every tensor with a leading axis T.
+        env: T simulations, as `metarl.agents.rollouts.make_world` gives them.
+        lifetimes: T equally long lists of tasks.
+        rng: Initial states and actions follow from it.
+        config: How to adapt.
+        adapting: Whether to adapt at all.
+        keep_actions: Whether to return the actions too.
+
+    Returns:
+        Returns of all episodes; and the measures of `adapt_to_buffer`, which come of the update before an episode, so
+        that the first has none (NaN).
+    """
+    T, episodes = len(lifetimes), len(lifetimes[0])
+    seeds = episode_seeds(rng, T, episodes)
+    rngs = rng.spawn(T)
+    params, buffer = start, deque(maxlen=config.execution.buffer)
+    returns = np.zeros((T, episodes))
+    measures: dict[str, np.ndarray] = {}
+    actions = []
+    for episode in range(episodes):
+        if buffer and adapting:
+            params, found = adapt_to_buffer(adaptation, start, Trajectories.side_by_side(buffer), config)
+            for name, value in found.items():
+                measures.setdefault(name, np.full((T, episodes), np.nan))[:, episode] = value
+        tasks = [lifetime[episode] for lifetime in lifetimes]
+        lived = rollout(
+            env, adaptation.policy, policy_params(params), normalizer, tasks, rngs, seeds=seeds[episode]
+        )
+        returns[:, episode] = lived.returns()[:, 0].cpu().numpy()
+        buffer.append(lived)
+        if keep_actions:
+            actions.append(lived.actions[:, 0].cpu().numpy())
+    _warn_of_collapse(measures.get("effective_sample_size"), config)
+    return Lives(returns, measures, np.stack(actions, axis=1) if keep_actions else None)
+
+
+def _warn_of_collapse(sizes: np.ndarray | None, config: MetaPolicyGradient) -> None:
+    kind = config.execution.importance
+    if sizes is None or sizes.shape[1] < 3 or config.execution.buffer < 3 or kind in ("step", "none"):
+        return
+    late = float(np.nanmean(sizes[:, 3:] if sizes.shape[1] > 3 else sizes[:, 2:]))
+    if late < COLLAPSED:
+        warnings.warn(
+            f"importance weights have collapsed: {late:.2f} of {config.execution.buffer} episodes count; "
+            "execution.importance='step' or 'none', or smaller inner steps, use all of them",
+            stacklevel=3,
+        )
