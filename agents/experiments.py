@@ -1,5 +1,6 @@
 """Train an agent in a world, open what was trained, evaluate it, plot it, render it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from metarl.agents.agent import Agent
 from metarl.agents.configs import MetaPolicyGradient, OuterConfig
 from metarl.agents.evaluation import Evaluation
 from metarl.agents.experiment import Experiment
+from metarl.agents.lifetime_evaluation import LifetimeEvaluation
+from metarl.agents.lifetimes import judge
 from metarl.agents.meta_policy_gradient import MetaPolicyGradientTraining
 from metarl.agents.ppo import PPOConfig
 from metarl.agents.rollouts import finite_tasks
@@ -136,7 +139,8 @@ def outer_optimizer(parameters: dict[str, torch.Tensor], outer: OuterConfig) -> 
         )
     if outer.step == "reptile":
         return GradientSteps(parameters, outer.lr, kind="sgd")
-    return GradientSteps(parameters, outer.lr, epochs=outer.epochs, max_grad_norm=outer.max_grad_norm)
+    steps = outer.epochs * outer.minibatches
+    return GradientSteps(parameters, outer.lr, epochs=steps, max_grad_norm=outer.max_grad_norm)
 
 
 class AgentRun:
@@ -155,15 +159,21 @@ class AgentRun:
         """The run's folder."""
         return self.run.path
 
-    def _restored(self) -> tuple[Any, dict[str, Any]]:
-        """The algorithm with the newest checkpoint's parameters, and the checkpoint's state."""
+    def _restored(self, **world_options: Any) -> tuple[Any, dict[str, Any]]:
+        """The algorithm with the newest checkpoint's parameters, and the checkpoint's state.
+
+        Args:
+            **world_options: Keyword arguments of the world that differ from those in training.
+        """
         newest = checkpoints.latest(self.run.checkpoints)
         if newest is None:
             raise ValueError(
                 f"{self.path} has no checkpoint yet; train it longer: metarl train --resume {self.path}"
             )
         tensors, state = checkpoints.load(newest)
-        algorithm = _algorithm(replace(self.experiment, device="cpu"), self.config, torch.device("cpu"))
+        options = self.experiment.world_options | world_options
+        experiment = replace(self.experiment, device="cpu", world_options=options)
+        algorithm = _algorithm(experiment, self.config, torch.device("cpu"))
         checkpoints.load_module(algorithm.module, checkpoints.under("module", tensors))
         return algorithm, state
 
@@ -219,6 +229,39 @@ class AgentRun:
         }
         evaluation = Evaluation(scores, chosen, protocol)
         write_json(self.path / "evaluation.json", evaluation.to_json())
+        return evaluation
+
+    def evaluate_lifetimes(
+        self,
+        lifetimes: int = 50,
+        split: str = "test",
+        methods: Sequence[str] | None = None,
+        seed: int = 0,
+        *,
+        lifetime: dict[str, Any] | None = None,
+        quiet: bool = False,
+    ) -> LifetimeEvaluation:
+        """Live through lifetimes, each from the trained parameters; written to `lifetimes.json`.
+
+        Args:
+            lifetimes: How many of each that a split has (e.g. of each pair of legs), or in all where they are drawn.
+            split: `train` or `test`.
+            methods: Ways to live; unset, all that the agent has.
+            seed: Lifetimes, starts and actions follow from it.
+            lifetime: Another schedule than the world's own, e.g. {"schedule": "drift", "episodes": 10}.
+            quiet: Show no progress.
+        """
+        algorithm, state = self._restored(**({} if lifetime is None else {"lifetime": lifetime}))
+        protocol = {
+            "agent": self.name,
+            "world": self.experiment.world,
+            "schedule": lifetime or self.experiment.world_options.get("lifetime"),
+            "steps_trained": state.get("steps"),
+            "training_seed": self.experiment.seed,
+            "config": to_dict(self.config),
+        }
+        evaluation = judge(self.run, algorithm, protocol, lifetimes, split, methods, seed, quiet=quiet)
+        write_json(self.path / "lifetimes.json", evaluation.to_json())
         return evaluation
 
     def render(

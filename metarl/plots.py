@@ -266,6 +266,25 @@ def _finish(figure: Any, axes: Any, out: str | Path, title: str, *, legend: str 
     axes.spines[["top", "right"]].set_visible(False)
     if legend is not None:
         axes.legend(title=legend, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
+    return save(figure, out)
+
+
+def _figure(width: float) -> tuple[Any, Any]:
+    figure = new_figure(width, 3.8)
+    return figure, figure.subplots()
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure of a size in inches; it needs no display and leaves pyplot alone."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ValueError('drawing needs matplotlib: pip install "metarl-suite[plots]"') from None
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: Any, out: str | Path) -> Path:
+    """Write a figure; the ending says the format (png, svg, pdf). Gives the path."""
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -273,13 +292,3 @@ def _finish(figure: Any, axes: Any, out: str | Path, title: str, *, legend: str 
     except ValueError as error:
         raise ValueError(f"cannot write {out}: {error}") from None
     return out
-
-
-def _figure(width: float) -> tuple[Any, Any]:
-    """A figure with one pair of axes, `width` inches wide; needs no display, leaves pyplot alone."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ValueError('drawing needs matplotlib: pip install "metarl-suite[plots]"') from None
-    figure = Figure(figsize=(width, 3.8), layout="constrained")
-    return figure, figure.subplots()

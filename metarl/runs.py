@@ -8,7 +8,8 @@ runs/<world>/<agent>/<date>-<time>_s<seed>/
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -120,6 +121,21 @@ class Run:
     def metrics(self) -> dict[str, list[float]]:
         """All logged numbers by tag, `step` among them; equally long, NaN where a row has none."""
         return read_metrics(self.path / "metrics.csv")
+
+    @contextmanager
+    def board(self, place: str) -> Iterator[Any]:
+        """TensorBoard's writer for a run of its own below this one; what stood there before is removed.
+
+        Args:
+            place: Folder within this one, e.g. `lifetimes/adaptation`.
+        """
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder = self.path / place
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        with SummaryWriter(str(folder)) as writer:
+            yield writer
 
     def rewind(self, rows: int, step: int) -> None:
         """Forget what was logged after a checkpoint, to go on from it.

@@ -110,6 +110,36 @@ def percentile_interval(draws: ArrayLike, level: float = 0.95) -> tuple[np.ndarr
     return low, high
 
 
+def stratified_means(
+    scores: ArrayLike, reps: int = 2000, level: float = 0.95, rng: np.random.Generator | int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean at each point of repeated curves, with a percentile interval.
+
+    The strata (tasks, training runs) are fixed and count alike; within each, whole curves are drawn anew.
+
+    Args:
+        scores: Shape (strata, repetitions, points); at a point with a NaN the result is NaN.
+        reps: How many times the curves are drawn.
+        level: Share of the draws inside the interval, at each point.
+        rng: Generator or seed.
+
+    Returns:
+        The mean, the lower and the upper end of its interval, each of shape (points,).
+    """
+    values = np.asarray(scores, dtype=float)
+    if values.ndim != 3 or values.size == 0:
+        raise ValueError(f"scores have shape {values.shape}, expected (strata, repetitions, points), none 0")
+    strata, num, points = values.shape
+    rng = np.random.default_rng(rng)
+    draws = np.zeros((_positive(reps), points))
+    for stratum in values:
+        times_drawn = rng.multinomial(num, np.full(num, 1 / num), size=reps)
+        draws += times_drawn @ stratum / (num * strata)
+    tail = (1 - _share(level)) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
+    return values.mean(axis=(0, 1)), low, high
+
+
 def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """A mean and how far it may be off, as accuracies over many episodes are reported.
 

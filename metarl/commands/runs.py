@@ -15,8 +15,8 @@ from metarl.runs import Run, find
 class Evaluate:
     """How a run's agent is judged."""
 
-    run: Annotated[str, Positional, arg(metavar="RUN")]
-    """Folder of the run."""
+    runs: Annotated[tuple[str, ...], Positional, arg(metavar="RUN")]
+    """Folder of the run; with --lifetimes several, or folders that hold runs."""
     split: Literal["test", "train"] = "test"
     """Which tasks: kept apart from training, or those trained on."""
     inner_steps: int = 3
@@ -29,6 +29,14 @@ class Evaluate:
     """Trajectories per inner step; unset, as in training."""
     seed: int = 0
     """Of the tasks and the trajectories."""
+    lifetimes: int | None = None
+    """Judge by the return of each episode of this many lifetimes, of each kind that the world has."""
+    methods: tuple[str, ...] = ()
+    """Ways to live a lifetime, e.g. adaptation none; unset, all that an agent has."""
+    lifetime: str | None = None
+    """Schedule of the lifetimes as JSON, e.g. '{"schedule": "drift", "episodes": 10}'; unset, the world's own."""
+    out: str | None = None
+    """Picture of the lifetimes; unset, lifetimes.png in the folder of the run, or in that which all runs share."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +56,21 @@ class Plot:
 def evaluate(arguments: list[str]) -> int:
     """Print the table of returns before and after adaptation; the scores stay in the run's folder."""
     purpose = (
-        "Adapt a run's agent to tasks and print the return after 0, 1, ... inner steps, with 95% intervals."
+        "Adapt a run's agent to tasks and print the return after 0, 1, ... inner steps, with 95% intervals; "
+        "with --lifetimes let the agents of runs live through changing tasks, and compare them episode by episode."
     )
     options = parse(Evaluate, "metarl evaluate", arguments, purpose)
+    if not options.runs:
+        raise ValueError("evaluate needs a RUN, the folder that `metarl train` printed")
+    if options.lifetimes is not None:
+        from metarl.commands.lifetimes import evaluate_lifetimes
+
+        return evaluate_lifetimes(options)
+    _refuse_flags_of_lifetimes(options)
 
     from metarl.agents.experiments import open_run
 
-    trained = open_run(options.run)
+    trained = open_run(options.runs[0])
     found = trained.evaluate(
         split=options.split,
         inner_steps=options.inner_steps,
@@ -68,6 +84,16 @@ def evaluate(arguments: list[str]) -> int:
     return 0
 
 
+def _refuse_flags_of_lifetimes(options: Evaluate) -> None:
+    if len(options.runs) > 1:
+        raise ValueError(
+            f"got {len(options.runs)} runs, expected one; several can be judged by --lifetimes N"
+        )
+    for name in ("methods", "lifetime", "out"):
+        if getattr(options, name):
+            raise ValueError(f"--{name} goes with --lifetimes N")
+
+
 def plot(arguments: list[str]) -> int:
     """Draw the curves and say where they lie."""
     options = parse(Plot, "metarl plot", arguments, "Draw learning curves or adaptation curves of runs.")
@@ -79,13 +105,13 @@ def plot(arguments: list[str]) -> int:
     if options.kind == "learning":
         print(plots.learning_curves(options.runs, options.out, tags=options.tags))
     else:
-        runs = [run for folder in options.runs for run in _runs(folder)]
+        runs = [run for folder in options.runs for run in runs_in(folder)]
         rows = [row for run in runs for row in _adaptation_rows(run, len(runs) > 1)]
         print(plots.adaptation_curve(rows, options.out, line="line"))
     return 0
 
 
-def _runs(folder: str) -> list[Run]:
+def runs_in(folder: str | Path) -> list[Run]:
     """The run in a folder, or all runs below it."""
     return [Run.open(folder)] if (Path(folder) / "run.json").exists() else find(folder) or [Run.open(folder)]
 

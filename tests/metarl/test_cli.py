@@ -91,6 +91,10 @@ def test_the_help_of_an_agent_explains_every_field(capsys):
         (["train", "--resume", "nowhere"], "not a run"),
         (["evaluate", "nowhere"], "not a run"),
         (["evaluate"], "RUN"),
+        (["evaluate", "a", "b"], "got 2 runs"),
+        (["evaluate", "a", "--methods", "none"], "--methods goes with --lifetimes"),
+        (["evaluate", "nowhere", "--lifetimes", "3"], "not a run"),
+        (["evaluate", "nowhere", "--lifetimes", "3", "--lifetime", "drift"], "not JSON"),
         (["plot"], "needs a run"),
         (["plot", "nowhere"], "not a run"),
         (["render"], "a run or --world"),
@@ -292,3 +296,37 @@ def test_evaluate_and_plot_a_run(tmp_path, capsys):
         picture = tmp_path / f"{kind}.png"
         assert cli.main(f"plot {out} --kind {kind} --out {picture}".split()) == 0
         assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_compares_the_lifetimes_of_several_runs(tmp_path, monkeypatch, capsys):
+    from metarl.agents.lifetime_evaluation import LifetimeEvaluation
+    from metarl.runs import Run
+
+    asked = []
+
+    class Trained:
+        def __init__(self, run):
+            self.run, self.path = run, run.path
+            self.experiment = SimpleNamespace(world=run.info["world"])
+
+        def evaluate_lifetimes(self, *args, **kwargs):
+            asked.append((args, kwargs))
+            scores = {self.run.info["agent"]: np.full((1, 2, 3), float(self.run.info["seed"]))}
+            return LifetimeEvaluation(scores, ["legs 1 2"], {"agent": self.run.info["agent"]})
+
+    monkeypatch.setattr(experiments, "AgentRun", Trained)
+    runs = [
+        Run.create(tmp_path, "metarl/Toy-v0", agent, seed, {})
+        for agent, seed in (("a", 1), ("a", 3), ("b", 5))
+    ]
+    words = [str(tmp_path / "Toy-v0" / "a"), str(runs[2].path), "--lifetimes", "2", "--methods", "none"]
+    assert cli.main(["evaluate", *words, "--lifetime", '{"schedule": "drift"}', "--seed", "4"]) == 0
+    assert asked == [((2, "test", ("none",), 4), {"lifetime": {"schedule": "drift"}})] * 3
+    shown = capsys.readouterr().out
+    assert "| a      | 2.00 [2.00, 2.00] |" in shown.replace("2.000", "2.00")
+    for run in runs:
+        assert f"scores: {run.path / 'lifetimes.json'}" in shown
+    assert f"plot:   {tmp_path / 'Toy-v0' / 'lifetimes.png'}" in shown
+    assert (tmp_path / "Toy-v0" / "lifetimes.png").exists()
+    assert cli.main(["evaluate", str(runs[2].path), "--lifetimes", "2"]) == 0
+    assert (runs[2].path / "lifetimes.png").exists()

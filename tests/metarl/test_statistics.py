@@ -9,6 +9,7 @@ from metarl.statistics import (
     mean_interval,
     percentile_interval,
     stratified_bootstrap,
+    stratified_means,
 )
 
 
@@ -97,3 +98,25 @@ def test_mean_interval_by_hand():
 def test_mistakes_are_explained(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_stratified_means_draw_within_each_stratum():
+    rng = np.random.default_rng(1)
+    scores = rng.normal(size=(3, 40, 2)) + np.array([0.0, 100.0, 200.0])[:, None, None]
+    mean, low, high = stratified_means(scores, reps=4000)
+    np.testing.assert_allclose(mean, scores.mean(axis=(0, 1)))
+    for point in range(2):  # the other way: indices drawn one by one, strata as columns
+        expected = stratified_bootstrap(scores[..., point].T, np.mean, reps=4000)
+        np.testing.assert_allclose((low[point], high[point]), expected, atol=0.03)
+    one = stratified_means(np.ones((2, 5, 1)))
+    assert [float(each[0]) for each in one] == pytest.approx([1, 1, 1])
+
+
+def test_stratified_means_pass_a_missing_number_on():
+    scores = np.ones((1, 3, 2))
+    scores[0, 1, 0] = np.nan
+    mean, low, high = stratified_means(scores)
+    assert np.isnan([mean[0], low[0], high[0]]).all()
+    assert mean[1] == 1
+    with pytest.raises(ValueError, match="strata"):
+        stratified_means(np.ones((2, 3)))

@@ -1,0 +1,41 @@
+"""`metarl evaluate --lifetimes`: agents compared episode by episode, while their world changes."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from metarl.commands.flags import json_mapping
+from metarl.commands.runs import runs_in
+
+
+def evaluate_lifetimes(options: Any) -> int:
+    """Let each run's agent live, then print one table and draw one picture of all of them.
+
+    Args:
+        options: `metarl.commands.runs.Evaluate`.
+    """
+    from metarl.agents.experiments import AgentRun
+    from metarl.agents.lifetime_evaluation import summary, table
+    from metarl.lifetime_plots import lifetime_curves
+
+    schedule = None if options.lifetime is None else json_mapping(options.lifetime, "--lifetime")
+    trained = [AgentRun(run) for folder in options.runs for run in runs_in(folder)]
+    found = [
+        each.evaluate_lifetimes(
+            options.lifetimes, options.split, options.methods or None, options.seed, lifetime=schedule
+        )
+        for each in trained
+    ]
+    rows = summary(found)
+    print(f"return by episode: mean [95 % interval]\n\n{table(rows)}\n")
+    for each in trained:
+        print(f"scores: {each.path / 'lifetimes.json'}")
+    world = str(trained[0].experiment.world).removeprefix("metarl/")
+    out = options.out or shared_folder([each.path for each in trained]) / "lifetimes.png"
+    print(f"plot:   {lifetime_curves(rows, out, title=world)}")
+    return 0
+
+
+def shared_folder(paths: list[Path]) -> Path:
+    """The run's folder if there is one run, else the innermost folder that holds all of them."""
+    return Path(os.path.commonpath([path.resolve() for path in paths])) if len(paths) > 1 else paths[0]
