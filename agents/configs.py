@@ -95,7 +95,9 @@ class OuterConfig:
     lr: float = 3e-3
     """Adam's step size (ppo), or the share of the way to the adapted parameters (reptile)."""
     epochs: int = 5
-    """Gradient steps on one batch (ppo)."""
+    """Passes over one batch (ppo)."""
+    minibatches: int = 1
+    """Parts of one batch, each of some of its tasks and with a gradient step of its own (ppo)."""
     clip: float = 0.3
     """The probability ratio is clipped to [1 - clip, 1 + clip] (ppo)."""
     inner_kl: float = 5e-4
@@ -198,6 +200,12 @@ def _refuse_out_of_range(config: MetaPolicyGradient) -> None:
         ("inner.clip", inner.clip, inner.clip is None or inner.clip > 0, "above 0"),
         ("outer.lr", outer.lr, outer.lr > 0, "above 0"),
         ("outer.epochs", outer.epochs, outer.epochs >= 1, "1 or more"),
+        (
+            "outer.minibatches",
+            outer.minibatches,
+            outer.minibatches == 1 or (outer.step == "ppo" and 1 <= outer.minibatches <= sampling.tasks),
+            "1, or with outer.step='ppo' up to sampling.tasks",
+        ),
         ("outer.max_kl", outer.max_kl, outer.max_kl > 0, "above 0"),
         (
             "policy.hidden",

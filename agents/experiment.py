@@ -26,6 +26,8 @@ class Experiment:
     """Inner steps that an evaluation takes."""
     evaluation_tasks: int = 10
     """Test tasks of an evaluation, where there are more."""
+    start_from: str | None = None
+    """Folder of a run whose policy, values and observation statistics a meta-policy starts from (`ppo`, or another)."""
     world_options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the world, e.g. {"control_cost": 0.1}."""
 

@@ -20,6 +20,7 @@ from metarl.agents.lifetimes import judge
 from metarl.agents.meta_policy_gradient import MetaPolicyGradientTraining
 from metarl.agents.ppo import PPOConfig
 from metarl.agents.rollouts import finite_tasks
+from metarl.agents.starting import start_from
 from metarl.configs import from_dict, read_json, to_dict, write_json
 from metarl.meta_optimizers import GradientSteps, TrustRegion
 from metarl.runs import Run
@@ -52,6 +53,12 @@ def train(
     joined = distributed.start(device)
     try:
         algorithm = _algorithm(experiment, config, device)
+        if experiment.start_from is not None:
+            if not isinstance(config, MetaPolicyGradient):
+                raise ValueError(
+                    f"agent '{agent}' cannot start from another run; go on with --resume instead"
+                )
+            start_from(algorithm.module, experiment.start_from)
         stored = {"agent": agent, "experiment": to_dict(experiment), "config": to_dict(config)}
         run = Run.create(experiment.out, experiment.world, agent, experiment.seed, stored)
         return _run(run, algorithm, experiment, config, quiet)

@@ -10,6 +10,7 @@ import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_map
 
 from metarl import distributed
 from metarl.agents.baselines import ValueNetwork
@@ -105,6 +106,11 @@ class MetaPolicyGradientTraining:
         action_size = int(np.prod(self.env.single_action_space.shape))
         self.module = MetaParameters(observation_size, action_size, self.env.horizon, config).to(self.device)
         self.adaptation = PolicyAdaptation(self.module.policy, config.inner, self.module.value)
+        if len(self.share) < config.outer.minibatches:
+            raise ValueError(
+                f"outer.minibatches={config.outer.minibatches}, but one process has only {len(self.share)} tasks"
+            )
+        self._losses = 0
 
     def _make_env(self, num_envs: int) -> VectorEnv:
         world, horizon, options = self._world
@@ -143,6 +149,7 @@ class MetaPolicyGradientTraining:
         metrics = self._collection_metrics(raw, stages)
         metrics["rollout/diverged"] = float(getattr(self.env, "num_diverged", 0) - diverged)
         self._update_normalizer(raw)
+        self._losses = 0
         return Batch(data=data, steps=int(steps), metrics=metrics)
 
     def _adapt_and_act(
@@ -212,6 +219,8 @@ class MetaPolicyGradientTraining:
             A scalar, and metrics: `kl` (attached to the graph, for the trust region) and figures to log.
         """
         params = dict(self.module.named_parameters())
+        if self.config.outer.minibatches > 1:
+            data = self._minibatch(data)
         if self.config.outer.step == "reptile":
             return self._distance(params, data["adapted"])
         if self.config.outer.step == "trpo":  # the trust region differentiates twice
@@ -227,6 +236,13 @@ class MetaPolicyGradientTraining:
         if sizes:
             metrics["inner/step_size"] = torch.cat(sizes).mean()
         return loss, metrics
+
+    def _minibatch(self, data: dict[str, Any]) -> dict[str, Any]:
+        """The part of the batch whose turn it is: every call since `collect` takes the next, round and round."""
+        parts = self.config.outer.minibatches
+        rows = slice(self._losses % parts, None, parts)
+        self._losses += 1
+        return tree_map(lambda x: x[rows], data)
 
     def _task_loss(self, params: dict[str, Tensor], data: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """One task's objective, to be minimised, and the terms it is made of, as scalars by name."""

@@ -1,0 +1,82 @@
+"""Meta-training that starts from a policy trained before, instead of from nothing."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metarl import checkpoints
+from metarl.agents.meta_policy_gradient import MetaParameters
+from metarl.runs import Run
+
+
+@torch.no_grad()
+def start_from(module: MetaParameters, path: str | Path) -> None:
+    """Give a meta-policy the policy, values and observation statistics of another run.
+
+    The run is of a meta-policy, or of `ppo` (whose networks have the same layers). What the other one does not have
+    starts as it would have: learned step sizes, inputs for context parameters. Inputs for the time, which the values of
+    `ppo` do not know, start at zero.
+
+    Args:
+        module: Of the agent that is about to be trained; changed in place.
+        path: The other run's folder.
+
+    Raises:
+        ValueError: No run or checkpoint there, or its networks are of other sizes.
+    """
+    run = Run.open(path)
+    newest = checkpoints.latest(run.checkpoints)
+    if newest is None:
+        raise ValueError(f"{path} has no checkpoint to start from")
+    found = checkpoints.under("module", checkpoints.load(newest)[0])
+    if "mlp_extractor.policy_net.0.weight" in found:
+        found = _of_ppo(found, module)
+    own = module.state_dict()
+    shared = {name: value for name, value in found.items() if name in own and not name.startswith("rule.")}
+    if not any(name.startswith("policy.") for name in shared):
+        raise ValueError(f"{path} holds no policy that {type(module).__name__} could start from")
+    for name, value in shared.items():
+        target = own[name]
+        if value.shape == target.shape:
+            target.copy_(value)
+        elif _wider(target, value):
+            target[:, : value.shape[1]].copy_(value)
+        else:
+            got, expected = tuple(value.shape), tuple(target.shape)
+            raise ValueError(
+                f"'{name}' has shape {got} in {path}, but {expected} here: train with the same policy.hidden"
+            )
+
+
+def _wider(target: Tensor, value: Tensor) -> bool:
+    """Whether a first layer only has further inputs (context) than the other one."""
+    return (
+        value.dim() == 2
+        and target.dim() == 2
+        and value.shape[0] == target.shape[0]
+        and value.shape[1] < target.shape[1]
+    )
+
+
+def _of_ppo(found: dict[str, Tensor], module: MetaParameters) -> dict[str, Tensor]:
+    """Stable-Baselines3's names and units as ours."""
+    layers = {"policy_net": "action_net", "value_net": "value_net"}
+    ours = {"policy_net": "policy.network.layers", "value_net": "value.network.layers"}
+    renamed = {"policy.log_std": found["log_std"].clamp(min=module.policy.minimum_log_std)}
+    for hidden, last in layers.items():
+        depth = sum(name.startswith(f"mlp_extractor.{hidden}.") and name.endswith("weight") for name in found)
+        for kind in ("weight", "bias"):
+            for i in range(depth):
+                renamed[f"{ours[hidden]}.{i}.{kind}"] = found[f"mlp_extractor.{hidden}.{2 * i}.{kind}"]
+            renamed[f"{ours[hidden]}.{depth}.{kind}"] = found[f"{last}.{kind}"]
+    if module.value is not None:
+        first, last = "value.network.layers.0.weight", f"value.network.layers.{depth}"
+        time = renamed[first].new_zeros(len(renamed[first]), 4)
+        renamed[first] = torch.cat([renamed[first], time], dim=1)
+        for kind in ("weight", "bias"):
+            renamed[f"{last}.{kind}"] = renamed[f"{last}.{kind}"] / module.value.unit
+    for name, value in found.items():
+        if name.startswith("features_extractor.normalizer."):
+            renamed[name.removeprefix("features_extractor.")] = value
+    return renamed
