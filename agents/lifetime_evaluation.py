@@ -117,13 +117,13 @@ def summary(evaluations: Sequence[LifetimeEvaluation], of: str = "return") -> li
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows of `summary` as Markdown: for each group a table with a row per method and a column per episode."""
-    groups = dict.fromkeys(row["group"] for row in rows)
+    groups, decimals = dict.fromkeys(row["group"] for row in rows), _decimals(rows)
     texts = []
     for group in groups:
         cells: dict[str, list[str]] = {}
         for row in rows:
             if row["group"] == group:
-                cells.setdefault(row["method"], []).append(_cell(row))
+                cells.setdefault(row["method"], []).append(_cell(row, decimals))
         episodes = max(map(len, cells.values()))
         heads = ["method", *(f"episode {e + 1}" if e == 0 else str(e + 1) for e in range(episodes))]
         text = markdown_table(heads, [[method, *each] for method, each in cells.items()])
@@ -174,13 +174,18 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{name}", value
 
 
-def _cell(row: Mapping[str, Any]) -> str:
-    """Mean and interval, with as many decimals as the interval's width deserves."""
+def _decimals(rows: Sequence[Mapping[str, Any]]) -> int:
+    """As many as the widest interval deserves."""
+    width = max((row["high"] - row["low"] for row in rows if row["mean"] is not None), default=0.0)
+    return 0 if width >= 5 else 1 if width >= 0.5 else 2 if width >= 0.05 else 3
+
+
+def _cell(row: Mapping[str, Any], decimals: int) -> str:
+    """Mean and interval."""
     if row["mean"] is None:
         return "-"
-    width = row["high"] - row["low"]
-    decimals = 0 if width >= 20 else 1 if width >= 1 else 2 if width >= 0.1 else 3
-    return f"{row['mean']:.{decimals}f} [{row['low']:.{decimals}f}, {row['high']:.{decimals}f}]"
+    mean, low, high = (f"{row[key]:.{decimals}f}" for key in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
 
 
 def _floats(mean: float, low: float, high: float) -> dict[str, float | None]:

@@ -71,7 +71,9 @@ def _draw(axes: Any, points: list[Mapping[str, Any]], style: dict[str, Any], met
 
 def _name(figure: Any, grid: Any, panels: int, across: int, ylabel: str, title: str) -> None:
     """Names of the axes, the title, and the legend below the panels."""
-    figure.supxlabel("episode of the lifetime", fontsize="medium")
+    for axes in grid[max(0, panels - across) : panels]:  # the lowest of each column
+        axes.set_xlabel("episode of the lifetime")
+        axes.tick_params(labelbottom=True)
     figure.supylabel(f"{ylabel} (mean, 95 % interval)", fontsize="medium")
     if title:
         figure.suptitle(title)

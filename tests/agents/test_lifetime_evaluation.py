@@ -165,7 +165,7 @@ def test_the_table_has_a_block_for_each_group():
     text = LifetimeEvaluation({"a": scores, "b": scores}, ["x"], protocol()).table()
     assert text.count("episode 1") == 2
     assert text.startswith("**x**")
-    assert "| a      | 1.000 [1.000, 1.000] | 220 [200, 240] |" in text
+    assert "| a      |  1 [1, 1] | 220 [200, 240] |" in text
     alone = LifetimeEvaluation({"a": scores}, ["all"], protocol()).table()
     assert alone.startswith("| method")
 
