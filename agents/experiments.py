@@ -13,10 +13,11 @@ from metarl import checkpoints, devices, distributed, plots
 from metarl.agents import preset
 from metarl.agents.agent import Agent
 from metarl.agents.configs import MetaPolicyGradient, OuterConfig
+from metarl.agents.dashboard import training_layout
 from metarl.agents.evaluation import Evaluation
 from metarl.agents.experiment import Experiment
 from metarl.agents.lifetime_evaluation import LifetimeEvaluation
-from metarl.agents.lifetimes import judge
+from metarl.agents.lifetimes import judge, lifetime_groups
 from metarl.agents.meta_policy_gradient import MetaPolicyGradientTraining
 from metarl.agents.ppo import PPOConfig
 from metarl.agents.rollouts import finite_tasks
@@ -130,6 +131,7 @@ def _run(run: Run, algorithm: Any, experiment: Experiment, config: Config, quiet
     optimizer = (
         outer_optimizer(dict(algorithm.module.named_parameters()), outer) if outer else algorithm.optimizer
     )
+    run.layout(training_layout(config, lifetime_groups(algorithm.env)))
     run_training(algorithm, optimizer, schedule, run, quiet=quiet)
     return AgentRun(run)
 

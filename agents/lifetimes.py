@@ -10,11 +10,12 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from metarl.agents import lives as living
+from metarl.agents.dashboard import lifetimes_layout
 from metarl.agents.lifetime_evaluation import ALL, LifetimeEvaluation
 from metarl.agents.lives import Lives
 from metarl.names import unknown
 from metarl.progress import Progress
-from metarl.runs import Run
+from metarl.runs import Run, arrange
 from metarl.videos import task_text
 
 Lifetime = list[dict[str, Any]]
@@ -113,6 +114,16 @@ def finite_lifetimes(env: VectorEnv, split: str) -> list[Lifetime] | None:
         return None
 
 
+def lifetime_groups(env: VectorEnv, split: str = "test") -> list[str] | None:
+    """Names of a split's lifetimes as they stand in tags: none if they are many, None if there are no lifetimes."""
+    try:
+        every = finite_lifetimes(env, split)
+    except ValueError:
+        return None
+    names = [living.label(each) for each in every or ()]
+    return list(dict.fromkeys(names)) if all(names) and len(names) <= MOST_GROUPS else []
+
+
 def lifetime_text(lifetime: Lifetime, name: Callable[[dict], str] | None = None) -> str:
     """What stays the same in a lifetime, or from where to where it leads; and what the world calls it.
 
@@ -197,33 +208,46 @@ def live_and_log(
     Returns:
         By method the lives; returns and measures have shape (G, L, E).
     """
-    episodes, horizon = len(groups[0][0]), algorithm.env.horizon
-    total = len(methods) * sum(map(len, groups)) * episodes * horizon
-    found, done = {}, 0
+    total = len(methods) * sum(map(len, groups)) * len(groups[0][0]) * algorithm.env.horizon
+    tags = [name.partition(":")[0] for name in names]
+    found = {}
     with Progress(f"lifetimes of {run.info.get('agent')}", total, quiet=quiet) as progress:
         progress.start(0)
         for method in methods:
-            parts: list[list[Lives]] = [[] for _ in groups]
             with run.board(f"lifetimes/{method}") as board:
-                for number, lives in live_in_parts(algorithm, groups, method, seed):
-                    parts[number].append(lives)
-                    done += lives.returns.size * horizon
-                    now = joined(parts[number])
-                    progress.update(
-                        done,
-                        {
-                            "lifetime/return_1": float(now.returns[:, 0].mean()),
-                            f"lifetime/return_{episodes}": float(now.returns[:, -1].mean()),
-                        },
-                    )
-                    if len(now.returns) == len(groups[number]) and len(groups) > 1:
-                        _log(board, now, f"lifetime/{names[number].partition(':')[0]}/")
-                together = joined([joined(each) for each in parts])
-                _log(board, together, "lifetime/")
-            shape = (len(groups), len(groups[0]), episodes)
-            measures = {name: values.reshape(shape) for name, values in together.measures.items()}
-            found[method] = Lives(together.returns.reshape(shape), measures)
+                parts = _told(live_in_parts(algorithm, groups, method, seed), progress, algorithm.env.horizon)
+                found[method] = _live_groups(parts, groups, tags, board)
     return found
+
+
+def _told(
+    parts: Iterator[tuple[int, Lives]], progress: Progress, horizon: int
+) -> Iterator[tuple[int, Lives]]:
+    """Pass the parts on, telling how far it is."""
+    for number, lives in parts:
+        first, last = (float(lives.returns[:, e].mean()) for e in (0, -1))
+        now = {"lifetime/return_1": first, f"lifetime/return_{lives.returns.shape[1]}": last}
+        progress.update(progress.step + lives.returns.size * horizon, now)
+        yield number, lives
+
+
+def _live_groups(
+    parts: Iterator[tuple[int, Lives]], groups: Sequence[list[Lifetime]], tags: Sequence[str], board: Any
+) -> Lives:
+    """All lives of a method, (G, L, E); each group is logged when it is done, all together at the end."""
+    several = len(groups) > 1
+    lived: list[list[Lives]] = [[] for _ in groups]
+    for number, part in parts:
+        if not any(lived):
+            arrange(board, lifetimes_layout(tags if several else (), list(part.measures)))
+        lived[number].append(part)
+        if several and sum(len(each.returns) for each in lived[number]) == len(groups[number]):
+            _log(board, joined(lived[number]), f"lifetime/{tags[number]}/")
+    together = joined([joined(each) for each in lived])
+    _log(board, together, "lifetime/")
+    shape = (len(groups), len(groups[0]), -1)
+    measures = {name: values.reshape(shape) for name, values in together.measures.items()}
+    return Lives(together.returns.reshape(shape), measures)
 
 
 def _log(board: Any, lives: Lives, prefix: str) -> None:

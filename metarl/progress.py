@@ -77,6 +77,11 @@ class Progress:
             self._live.stop()
             self._live = None
 
+    @property
+    def step(self) -> int:
+        """Steps done so far."""
+        return self._step
+
     def start(self, step: int) -> None:
         """Tell where it starts (0, or a checkpoint's step)."""
         self._step = step

@@ -8,7 +8,7 @@ runs/<world>/<agent>/<date>-<time>_s<seed>/
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from metarl.configs import read_json, write_json
 from metarl.metrics_csv import MetricsCSV, read_metrics
 from metarl.names import nearest
 
+Layout = Mapping[str, Mapping[str, Sequence[str]]]
 Reason = Literal["running", "finished", "stopped", "failed", "diverged"]
 
 
@@ -46,6 +47,7 @@ class Run:
         self._table = MetricsCSV(self.path / "metrics.csv")
         self._board: Any = None
         self._purge_from: int | None = None
+        self._layout: Layout = {}
 
     @classmethod
     def create(cls, root: str | Path, world: str, agent: str, seed: int, config: dict[str, Any]) -> "Run":
@@ -122,6 +124,15 @@ class Run:
         """All logged numbers by tag, `step` among them; equally long, NaN where a row has none."""
         return read_metrics(self.path / "metrics.csv")
 
+    def layout(self, layout: Layout) -> None:
+        """Arrange TensorBoard's page of custom scalars; it is written with the first numbers that are logged.
+
+        Args:
+            layout: Category -> chart -> patterns of the tags that the chart draws (regular
+                expressions that match from the tag's start), in the order in which they are to be seen.
+        """
+        self._layout = layout
+
     @contextmanager
     def board(self, place: str) -> Iterator[Any]:
         """TensorBoard's writer for a run of its own below this one; what stood there before is removed.
@@ -176,6 +187,7 @@ class Run:
 
             self._board = SummaryWriter(str(self.path), purge_step=self._purge_from)
             self._purge_from = None
+            arrange(self._board, self._layout)
         return self._board
 
     def __repr__(self) -> str:
@@ -187,6 +199,17 @@ def find(root: str | Path = "runs") -> list[Run]:
     files = [each for depth in range(5) for each in Path(root).glob("*/" * depth + "run.json")]
     places = {each.parent for each in files if (each.parent / "config.json").exists()}
     return [Run.open(place) for place in sorted(places, key=lambda place: (place.name, str(place)))]
+
+
+def arrange(writer: Any, layout: Layout) -> None:
+    """Write a layout of TensorBoard's page of custom scalars; see `Run.layout`."""
+    if layout:
+        writer.add_custom_scalars(
+            {
+                category: {chart: ["Multiline", list(tags)] for chart, tags in charts.items()}
+                for category, charts in layout.items()
+            }
+        )
 
 
 def _first_info(path: Path, world: str, agent: str, seed: int) -> dict[str, Any]:

@@ -1,8 +1,13 @@
 """`metarl watch`: TensorBoard on a folder of runs."""
 
+import os
 import socket
 import subprocess
 import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +15,11 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from metarl.commands.flags import parse
+
+ADAPTATION = "#custom_scalars&_smoothingWeight=0"
+"""TensorBoard's page of the runs' own layout (adaptation first), the numbers as they are, not smoothed."""
+LAYOUT = b"custom_scalars__config__"
+"""The tag under which a run's layout stands, at the start of its event file."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +32,8 @@ class Watch:
     """Port of this machine; the next free one is taken if it is in use."""
     host: str = "localhost"
     """Address to listen on; 0.0.0.0 lets other machines look."""
+    browser: bool = True
+    """Open the page in a browser, where there is a display."""
 
 
 def watch(arguments: list[str]) -> int:
@@ -32,8 +44,48 @@ def watch(arguments: list[str]) -> int:
         raise ValueError(f"no folder {folder}; train first, or name the folder that `metarl train --out` had")
     port = free_port(options.host, options.port)
     address = "localhost" if options.host == "0.0.0.0" else options.host
-    print(f"TensorBoard on http://{address}:{port}  (Ctrl-C ends it)", flush=True)
+    url = f"http://{address}:{port}/{first_page(folder)}"
+    print(f"TensorBoard on {url}  (Ctrl-C ends it)", flush=True)
+    if options.browser and has_display():
+        threading.Thread(target=open_when_ready, args=(url, address, port), daemon=True).start()
     return subprocess.call(tensorboard(folder, options.host, port))
+
+
+def first_page(folder: Path) -> str:
+    """What stands after the address: the page that the runs themselves arranged, unless all are without one."""
+    files = [
+        file for pattern in ("*", "*/*", "*/*/*", "*/*/*/*") for file in folder.glob(f"{pattern}tfevents*")
+    ]
+    arranged = any(_starts_with_layout(file) for file in files)
+    return ADAPTATION if arranged or not files else ""
+
+
+def _starts_with_layout(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return LAYOUT in stream.read(10_000)
+
+
+def has_display() -> bool:
+    """Whether somebody sits at this machine who would see a browser's window."""
+    if not sys.stdout.isatty():
+        return False
+    return sys.platform in ("darwin", "win32") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+
+
+def open_when_ready(
+    url: str, host: str, port: int, tries: int = 120, opener: Callable[[str], bool] = webbrowser.open
+) -> bool:
+    """Open a page once its server answers, half a second between tries; returns whether it came to that."""
+    for _ in range(tries):
+        try:
+            socket.create_connection((host, port), timeout=1).close()
+        except OSError:
+            time.sleep(0.5)
+        else:
+            return opener(url)
+    return False
 
 
 def tensorboard(folder: Path, host: str, port: int) -> list[str]:

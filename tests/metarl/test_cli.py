@@ -241,6 +241,33 @@ def test_watch_starts_tensorboard_on_a_free_port(monkeypatch, tmp_path, capsys):
     assert f"http://localhost:{used}" in capsys.readouterr().out
 
 
+def test_watch_opens_the_page_once_the_server_answers(monkeypatch):
+    import socket
+
+    opened = []
+    monkeypatch.setattr(watch.time, "sleep", lambda seconds: None)
+    with socket.socket() as server:
+        server.bind(("localhost", 0))
+        port = server.getsockname()[1]
+        assert not watch.open_when_ready("page", "localhost", port, tries=3, opener=opened.append)
+        assert not opened
+        server.listen()
+        watch.open_when_ready("page", "localhost", port, tries=3, opener=opened.append)
+    assert opened == ["page"]
+
+
+def test_watch_opens_nothing_where_nobody_sees_it(monkeypatch):
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(watch.sys, "stdout", SimpleNamespace(isatty=lambda: False))
+    assert not watch.has_display()
+    monkeypatch.setattr(watch.sys, "stdout", SimpleNamespace(isatty=lambda: True))
+    assert watch.has_display()
+    monkeypatch.setattr(watch.sys, "platform", "linux")
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert not watch.has_display()
+
+
 def test_film_of_a_world_has_a_caption_and_the_length_asked_for(monkeypatch):
     from metarl.commands.render import film_world
 
