@@ -1,0 +1,39 @@
+"""From the configuration of an agent to what trains it."""
+
+from typing import Any
+
+import torch
+
+from metarl.agents import preset
+from metarl.agents.configs import MetaPolicyGradient
+from metarl.agents.experiment import Experiment
+from metarl.agents.meta_policy_gradient import MetaPolicyGradientTraining
+from metarl.agents.ppo import PPOConfig
+from metarl.configs import from_dict
+from metarl.runs import Run
+
+Config = MetaPolicyGradient | PPOConfig
+
+
+def stored(run: Run) -> tuple[str, Experiment, Config]:
+    """Name of the agent, experiment and configuration that a run keeps."""
+    agent = run.config["agent"]
+    config = from_dict(type(preset(agent)), run.config["config"])
+    return agent, from_dict(Experiment, run.config["experiment"]), config
+
+
+def build(experiment: Experiment, config: Config, device: torch.device) -> Any:
+    """What trains the agent of a configuration, with fresh parameters; see `metarl.algorithms.Algorithm`."""
+    if isinstance(config, PPOConfig):
+        from metarl.agents.sb3_ppo import PPOTraining
+
+        return PPOTraining(experiment, config, device)
+    torch.manual_seed(experiment.seed)
+    return MetaPolicyGradientTraining(
+        experiment.world,
+        config,
+        device,
+        experiment.world_options,
+        experiment.evaluation_steps,
+        experiment.evaluation_tasks,
+    )
