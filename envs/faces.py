@@ -18,6 +18,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from metarl.envs.episodes import Episodes
+from metarl.envs.lifetimes import Schedule
 from metarl.envs.rendering import Screen
 from metarl.envs.task_distributions import Task, TaskDistribution
 from metarl.envs.world import World
@@ -102,6 +103,20 @@ class WorldEnv(gymnasium.Env):
     ) -> list[Task]:
         """Draw tasks from a split; see :meth:`TaskDistribution.sample`."""
         return self.tasks.sample(num, split, rng)
+
+    def sample_lifetimes(
+        self, num: int, split: str = "train", rng: np.random.Generator | int | None = None
+    ) -> list[list[Task]]:
+        """Draw lifetimes from a split: a task for each episode."""
+        return sample_lifetimes(self.world, num, split, rng)
+
+    def enumerate_lifetimes(self, split: str = "train") -> list[list[Task]]:
+        """Every lifetime of a split.
+
+        Raises:
+            ValueError: If they are infinitely many, or this world has no schedule.
+        """
+        return schedule(self.world).enumerate(self.tasks, split)
 
     def set_task(self, task: Task | None) -> None:
         """Pin a task from the next reset on, which must come before any step; None draws anew each time."""
@@ -259,6 +274,20 @@ class WorldVectorEnv(VectorEnv):
     ) -> list[Task]:
         """Draw tasks from a split; see :meth:`TaskDistribution.sample`."""
         return self.tasks.sample(num, split, rng)
+
+    def sample_lifetimes(
+        self, num: int, split: str = "train", rng: np.random.Generator | int | None = None
+    ) -> list[list[Task]]:
+        """Draw lifetimes from a split: a task for each episode."""
+        return sample_lifetimes(self.world, num, split, rng)
+
+    def enumerate_lifetimes(self, split: str = "train") -> list[list[Task]]:
+        """Every lifetime of a split.
+
+        Raises:
+            ValueError: If they are infinitely many, or this world has no schedule.
+        """
+        return schedule(self.world).enumerate(self.tasks, split)
 
     def set_task(self, task: Task | Sequence[Task | None] | None) -> None:
         """Pin one task, or a list of one for each simulation, from the next reset on.
@@ -448,6 +477,27 @@ class WorldVectorEnv(VectorEnv):
         self.__init__(**saved["arguments"])
         self.set_state(saved["state"])
         self.spec = saved["spec"]
+
+
+def schedule(world: World) -> Schedule:
+    """A world's schedule.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if world.lifetime is None:
+        raise ValueError(
+            f"the tasks of {type(world).__name__} follow no schedule: give one, such as lifetime={{'schedule': 'drift'}}"
+        )
+    return world.lifetime
+
+
+def sample_lifetimes(
+    world: World, num: int, split: str, rng: np.random.Generator | int | None
+) -> list[list[Task]]:
+    """Draw lifetimes of a world from a split."""
+    rng = np.random.default_rng(rng)
+    return [schedule(world).draw(world.tasks, split, rng) for _ in range(num)]
 
 
 def _with_masks(values: dict[str, NDArray[Any]], where: NDArray[np.bool_]) -> dict[str, Any]:

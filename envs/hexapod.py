@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.envs.bodies import Leg, legged
+from metarl.envs.lifetimes import LegFailure
 from metarl.envs.simulation import Simulation
 from metarl.envs.task_distributions import Task, TaskDistribution, check_split
 from metarl.envs.world import ALL, Floats, Mark, MujocoWorld, Outcome, Rows, View
@@ -131,6 +132,7 @@ class HexapodLegFailure(MujocoWorld):
     v0: the paper gives neither horizon, heading, nor the reward's coefficients; these are ours.
     """
 
+    lifetime = LegFailure(7)
     view = View(track="torso", distance=4.5, azimuth=0.0, elevation=-35.0)
 
     def __init__(

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.envs.lifetimes import Schedule
 from metarl.envs.simulation import Simulation
 from metarl.envs.task_distributions import Task, TaskDistribution
 
@@ -101,6 +102,7 @@ class MujocoWorld(ABC):
 
     tasks: TaskDistribution
     view: View
+    lifetime: Schedule | None = None
     # Set by worlds that observe derived quantities, such as contact forces: new states are forwarded then.
     observes_derived = False
 
