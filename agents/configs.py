@@ -56,6 +56,8 @@ class InnerConfig:
     """Inner steps in training, each on fresh trajectories."""
     lr: float = 0.3
     """Step size, or where learned step sizes start."""
+    context_lr: float | None = None
+    """Step size of the context parameters, or where it starts, if it is another."""
     step_sizes: Literal["fixed", "step", "tensor", "parameter"] = "fixed"
     """Fixed, or learned: one per step, per step and tensor, or per parameter (Meta-SGD)."""
     estimator: Estimator = "dice"
@@ -114,6 +116,8 @@ class OuterConfig:
     """Line-search steps, each 0.8 of the last (trpo)."""
     entropy: float = 0.0
     """Weight of the adapted policy's entropy in the objective."""
+    before: float = 0.0
+    """Weight of the return before adaptation, as in the first episode of a lifetime, beside that after it (ppo)."""
 
 
 @dataclass(frozen=True)
@@ -194,11 +198,24 @@ def _refuse_out_of_range(config: MetaPolicyGradient) -> None:
         ("sampling.gae_lambda", sampling.gae_lambda, 0 <= sampling.gae_lambda <= 1, "in [0, 1]"),
         ("inner.steps", inner.steps, inner.steps >= 1, "1 or more"),
         ("inner.lr", inner.lr, inner.lr > 0, "above 0"),
+        (
+            "inner.context_lr",
+            inner.context_lr,
+            inner.context_lr is None
+            or (inner.context_lr > 0 and inner.step_sizes in ("tensor", "parameter")),
+            "above 0, with inner.step_sizes='tensor' or 'parameter'",
+        ),
         ("inner.value_weight", inner.value_weight, inner.value_weight >= 0, "0 or more"),
         ("execution.buffer", config.execution.buffer, config.execution.buffer >= 1, "1 or more"),
         ("execution.clip", config.execution.clip, config.execution.clip > 0, "above 0"),
         ("inner.clip", inner.clip, inner.clip is None or inner.clip > 0, "above 0"),
         ("outer.lr", outer.lr, outer.lr > 0, "above 0"),
+        (
+            "outer.before",
+            outer.before,
+            outer.before == 0 or (outer.before > 0 and outer.step == "ppo"),
+            "0 or more, with outer.step='ppo'",
+        ),
         ("outer.epochs", outer.epochs, outer.epochs >= 1, "1 or more"),
         (
             "outer.minibatches",

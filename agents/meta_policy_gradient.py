@@ -61,6 +61,8 @@ class MetaParameters(nn.Module):
         adaptation = PolicyAdaptation(self.policy, config.inner, self.value)
         start = {name: value.detach() for name, value in self.named_parameters()}
         for name, value in adaptation.rule.init(start, config.inner.steps, adaptation.adapted).items():
+            if name.endswith(".context") and config.inner.context_lr is not None:
+                value = torch.full_like(value, config.inner.context_lr)
             _register(self, name, value)
 
 
@@ -247,18 +249,21 @@ class MetaPolicyGradientTraining:
     def _task_loss(self, params: dict[str, Tensor], data: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """One task's objective, to be minimised, and the terms it is made of, as scalars by name."""
         outer, query = self.config.outer, data["query"]
-        adapted, penalty, score = params, 0.0, 0.0
+        adapted, divergence, credit = params, 0.0, 0.0
         terms: dict[str, Tensor] = {}
         value_losses = []
         for step, support in enumerate(data["support"]):
             mean, log_std = self.adaptation.distribution(adapted, support["obs"])
+            log_probs = log_probability(support["actions"], mean, log_std)
+            sampled, mask = support["log_probs"], support["mask"]
             kl = kl_divergence(support["mean"], support["log_std"], mean, log_std)
-            terms[f"kl_{step}"] = masked_mean(kl, support["mask"])
-            penalty = penalty + terms[f"kl_{step}"]
+            terms[f"kl_{step}"] = masked_mean(kl, mask)
+            divergence = divergence + terms[f"kl_{step}"]
+            if step == 0 and outer.before > 0:
+                gain = clipped_surrogate(log_probs, sampled, support["advantages"], mask, outer.clip)
+                credit = credit + outer.before * gain
             if outer.score_terms:
-                log_probs = log_probability(support["actions"], mean, log_std)
-                sampled, weight = support["log_probs"], data["score_weight"]
-                score = score + score_term(log_probs, sampled, weight, support["mask"], outer.clip)
+                credit = credit + score_term(log_probs, sampled, data["score_weight"], mask, outer.clip)
             if self.module.value is not None:
                 value_losses.append(self.adaptation.value_loss(adapted, support))
             adapted = self.adaptation.step(adapted, support, step)
@@ -267,14 +272,13 @@ class MetaPolicyGradientTraining:
         sampled, advantages, mask = query["log_probs"], query["advantages"], query["mask"]
         if outer.step == "ppo":
             gain = clipped_surrogate(log_probs, sampled, advantages, mask, outer.clip)
-            penalty = outer.inner_kl * penalty
+            credit = credit - outer.inner_kl * divergence
         else:
             gain = surrogate(log_probs, sampled, advantages, mask, "lvc")
-            penalty = 0.0
         terms["entropy"] = masked_mean(entropy(log_std), mask)
         terms["kl"] = masked_mean(kl_divergence(query["mean"], query["log_std"], mean, log_std), mask)
         terms["policy_loss"] = -gain
-        loss = penalty - gain - score - outer.entropy * terms["entropy"]
+        loss = -gain - credit - outer.entropy * terms["entropy"]
         if self.module.value is not None:
             value_losses.append(self.adaptation.value_loss(adapted, query))
             terms["value_loss"] = torch.stack(value_losses).mean()
