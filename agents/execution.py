@@ -42,8 +42,9 @@ def adapt_to_buffer(
         config: Steps, valuation and importance weights.
 
     Returns:
-        Adapted parameters, and by name, of shape (T,): `effective_sample_size` of the buffer under the starting
-        parameters and `inner_kl`, mean KL divergence of the adapted policy from the starting one on the buffer.
+        Adapted parameters (where they are not finite, the starting ones); and by name, of shape (T,):
+        `effective_sample_size` of the buffer under the starting parameters and `inner_kl`, mean KL divergence of the
+        adapted policy from the starting one on the buffer.
     """
     parts = []
     for rows in torch.arange(len(buffer.mask)).split(CHUNK):
@@ -69,6 +70,11 @@ def _adapt_chunk(
         log_ratio = log_probability(buffer.actions, *_distribution(adaptation, params, buffer)) - sampled
         valued["weights"] = importance_weights(log_ratio, buffer.mask, settings.importance, settings.clip)
         params = adaptation.step_tasks(params, valued, step)
+    finite = torch.stack([value.flatten(1).isfinite().all(1) for value in params.values()]).all(0)
+    params = {
+        name: torch.where(finite.view(-1, *[1] * (value.dim() - 1)), value, start[name])
+        for name, value in params.items()
+    }
     divergence = kl_divergence(*before, *_distribution(adaptation, params, buffer))
     return params, {
         "effective_sample_size": size,

@@ -177,6 +177,39 @@ def test_score_terms_belong_to_log_prob_alone(problem, kind, with_scores, right)
     assert error < 1e-12 if right else error > 0.01
 
 
+def test_two_inner_steps_and_the_next_task_by_enumeration(problem):
+    """Al-Shedivat et al. 2018, eq. 4 and 8: fresh trajectories at each step, the return of the task that comes next."""
+    theta = problem.theta.requires_grad_()
+    size = torch.tensor(STEP_SIZE, dtype=torch.float64, requires_grad=True)
+    following = TwoSteps()
+    following.rewards_BH = -following.rewards_BH.flip(1)
+    truth, estimate = 0.0, 0.0
+    for first, second in itertools.product(torch.eye(4, dtype=torch.float64), repeat=2):
+        once = theta + size * sampled_gradient(problem, theta, first)
+        twice = once + size * sampled_gradient(problem, once, second)
+        after = following.expected_return(twice)
+        chance = (problem.probabilities(theta) * first).sum() * (problem.probabilities(once) * second).sum()
+        scores = sum(
+            score_term(
+                problem.log_probs(at)[i : i + 1],
+                problem.log_probs(at).detach()[i : i + 1],
+                after.detach(),
+                torch.ones(1, 2),
+                clip=0.2,
+            )
+            for at, i in ((theta, int(first.argmax())), (once, int(second.argmax())))
+        )
+        truth = truth + chance * after
+        estimate = estimate + chance.detach() * (after + scores)
+    for of in (theta, size):
+        want = torch.autograd.grad(truth, of, retain_graph=True)[0]
+        assert relative_error(torch.autograd.grad(estimate, of, retain_graph=True)[0], want) < 1e-12
+
+
+def sampled_gradient(problem, theta, one):
+    return torch.autograd.grad(problem.surrogate(theta, "log_prob", one), theta, create_graph=True)[0]
+
+
 @pytest.mark.parametrize("estimator", ["dice", "lvc"])
 def test_score_terms_are_refused_where_the_surrogate_has_them(estimator):
     with pytest.raises(ValueError, match="twice"):
