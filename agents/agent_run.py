@@ -14,7 +14,7 @@ from metarl.agents.agent import Agent
 from metarl.agents.building import build, stored
 from metarl.agents.evaluation import Evaluation
 from metarl.agents.lifetime_evaluation import LifetimeEvaluation
-from metarl.agents.lifetimes import judge
+from metarl.agents.lifetimes import check_methods, choose_lifetime, judge, method_label
 from metarl.agents.ppo import PPOConfig
 from metarl.agents.rollouts import finite_tasks
 from metarl.configs import read_json, to_dict, write_json
@@ -179,6 +179,43 @@ class AgentRun:
             seed=seed,
             horizon=self.config.sampling.horizon,
             world_options=self.experiment.world_options,
+        )
+
+    def render_lifetime(
+        self,
+        out: str | Path,
+        *,
+        method: str | None = None,
+        task: dict[str, Any] | None = None,
+        lifetime: dict[str, Any] | None = None,
+        seconds: float | None = None,
+        seed: int = 0,
+    ) -> Path:
+        """A video of one lifetime; number of the episode, task and returns are written into it.
+
+        Args:
+            out: File, `.mp4` or `.gif`.
+            method: How the agent lives; unset, in its own way.
+            task: What all tasks of the lifetime have, e.g. {"legs": [3, 4]}; unset, the first test lifetime.
+            lifetime: Another schedule than the world's own.
+            seconds: How much of each episode is shown; unset, all of it.
+            seed: Everything random follows from it.
+        """
+        from metarl.agents.recordings import record_lifetime
+
+        options = {} if lifetime is None else {"lifetime": lifetime}
+        algorithm, _ = self._restored(**options)
+        chosen = check_methods(algorithm, None if method is None else [method])[0]
+        return record_lifetime(
+            algorithm,
+            choose_lifetime(algorithm.env, task, np.random.default_rng(seed)),
+            self.experiment.world,
+            out,
+            method=chosen,
+            title=method_label(self.name, chosen, algorithm.methods),
+            seconds=seconds,
+            seed=seed,
+            world_options=self.experiment.world_options | options,
         )
 
     def plot(self, out: str | Path) -> Path:

@@ -114,6 +114,35 @@ def finite_lifetimes(env: VectorEnv, split: str) -> list[Lifetime] | None:
         return None
 
 
+def choose_lifetime(
+    env: VectorEnv, task: dict[str, Any] | None, rng: np.random.Generator, split: str = "test"
+) -> Lifetime:
+    """One lifetime: the first of a split, or the first whose tasks agree with what is known of them.
+
+    Args:
+        env: A world.
+        task: Some or all entries that every task of the lifetime shall have, e.g. {"legs": [3, 4]}.
+        rng: Draws, where the lifetimes are infinitely many.
+        split: `train` or `test`; with `task` any.
+
+    Raises:
+        ValueError: No lifetime agrees, or the world has no schedule.
+    """
+    every = finite_lifetimes(env, split if task is None else "all")
+    if every is None:
+        every = env.sample_lifetimes(1, split=split, rng=rng)
+        if task is not None:
+            raise ValueError(
+                f"the lifetimes of this world are drawn and cannot be chosen by a task, got {task}"
+            )
+    known = (task or {}).items()
+    for lifetime in every:
+        if all(each.get(key) == value for each in lifetime for key, value in known):
+            return lifetime
+    names = ", ".join(lifetime_text(each) for each in every)
+    raise ValueError(f"no lifetime has the task {task}; there are: {names}")
+
+
 def lifetime_groups(env: VectorEnv, split: str = "test") -> list[str] | None:
     """Names of a split's lifetimes as they stand in tags: none if they are many, None if there are no lifetimes."""
     try:

@@ -1,6 +1,6 @@
-"""Pictures of an agent at work: the same task before and after adaptation, side by side."""
+"""Films of an agent at work: a task before and after adaptation side by side; a lifetime from its first episode on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,10 @@ import gymnasium
 import numpy as np
 
 from metarl.agents.agent import Agent
+from metarl.agents.lifetimes import Lifetime, lifetime_text
+from metarl.agents.lives import Lives, episode_seeds
 from metarl.agents.rollouts import make_world
-from metarl.videos import caption, side_by_side, write_video
+from metarl.videos import caption, check_suffix, side_by_side, task_text, write_video
 
 
 def record_adaptation(
@@ -64,6 +66,99 @@ def adapted_to(agent: Agent, sampler: Any, task: dict, inner_steps: int, seed: i
     for step in range(inner_steps):
         agent = agent.adapt(agent.sample(sampler, task, seed=seed + step))
     return agent
+
+
+def record_lifetime(
+    algorithm: Any,
+    lifetime: Lifetime,
+    world: str,
+    out: str | Path,
+    *,
+    method: str,
+    title: str = "",
+    seconds: float | None = None,
+    seed: int = 0,
+    world_options: dict[str, Any] | None = None,
+) -> Path:
+    """One video of a lifetime, episode after episode, as the agent lives it.
+
+    It lives first, then its actions are replayed from the same starts, which gives the same states.
+
+    Args:
+        algorithm: The agent, with its trained parameters.
+        lifetime: The task of each episode.
+        world: Id of the world.
+        out: File, `.mp4` or `.gif`.
+        method: How it lives.
+        title: First words of the caption.
+        seconds: How much of each episode is shown; unset, all of it.
+        seed: Everything random follows from it.
+        world_options: Keyword arguments of the world.
+
+    Returns:
+        The path of the file.
+    """
+    check_suffix(out)
+    seeds = episode_seeds(np.random.default_rng(seed), 1, len(lifetime))[:, 0].tolist()
+    lives = algorithm.live([lifetime], np.random.default_rng(seed), method, keep_actions=True)
+    options = {**(world_options or {}), "horizon": algorithm.env.horizon, "render_mode": "rgb_array"}
+    env = gymnasium.make(world, disable_env_checker=True, **options)
+    fps = env.metadata["render_fps"]
+    limit = None if seconds is None else max(1, round(seconds * fps))
+    name = getattr(getattr(algorithm.env, "tasks", None), "name", None)
+    texts = lifetime_captions(lifetime, title, name)
+    try:
+        shown = replayed(env, lifetime, seeds, lives, limit)
+        return write_video(out, (_told(picture, texts, lives, *where) for picture, *where in shown), fps)
+    finally:
+        env.close()
+
+
+def replayed(
+    env: Any, lifetime: Lifetime, seeds: Sequence[int], lives: Lives, limit: int | None = None
+) -> Iterator[tuple[np.ndarray, int, float]]:
+    """The pictures of a lived lifetime.
+
+    Args:
+        env: One simulation that gives pictures.
+        lifetime: The task of each episode.
+        seeds: Of the episodes.
+        lives: Of that lifetime alone, with its actions.
+        limit: Steps of each episode that are shown; the rest is only stepped through.
+
+    Yields:
+        Picture, episode from 0, and return so far.
+    """
+    for episode, (task, seed) in enumerate(zip(lifetime, seeds, strict=True)):
+        env.reset(seed=seed, options={"task": task})
+        total, done, steps = 0.0, False, 0
+        yield env.render(), episode, total
+        while not done:
+            _, reward, terminated, truncated, _ = env.step(lives.actions[0, episode, steps])
+            total, done, steps = total + float(reward), terminated or truncated, steps + 1
+            if limit is None or steps <= limit:
+                yield env.render(), episode, total
+        lived = lives.returns[0, episode]
+        assert np.isclose(total, lived, rtol=1e-4, atol=1e-3), f"replayed {total}, lived {lived}"
+
+
+def lifetime_captions(
+    lifetime: Lifetime, title: str = "", name: Callable[[dict], str] | None = None
+) -> list[str]:
+    """For each episode its number, what the lifetime is about, and the numbers of its task that change."""
+    about, texts = lifetime_text(lifetime, name), []
+    for number, task in enumerate(lifetime, start=1):
+        changing = {key: value for key, value in task.items() if any(each[key] != value for each in lifetime)}
+        now = f"{about}, {task_text(changing)}" if changing else about
+        texts.append(f"{title}   episode {number} of {len(lifetime)}".strip() + f"\n{now}")
+    return texts
+
+
+def _told(picture: np.ndarray, texts: list[str], lives: Lives, episode: int, total: float) -> np.ndarray:
+    before = " ".join(f"{each:.0f}" for each in lives.returns[0, :episode][-6:])
+    earlier = f"   earlier: {before}" if before else ""
+    text = f"{texts[episode]}\nreturn so far {total:.0f}{earlier}"
+    return caption(picture, text, size=max(12, picture.shape[0] // 24))
 
 
 def _frames(env: Any, pairs: list, inner_steps: int, seed: int, limit: int | None) -> Iterator[np.ndarray]:

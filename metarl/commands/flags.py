@@ -56,6 +56,24 @@ def world_id(name: str) -> str:
     raise unknown("world", name, [each.removeprefix("metarl/") for each in metarl.envs.WORLDS])
 
 
+def optional_json(example: str) -> Any:
+    """How tyro reads a flag that may stand alone or before a JSON object: `""`, or the text."""
+    from tyro.constructors import PrimitiveConstructorSpec
+
+    def read(words: list[str]) -> str:
+        if len(words) > 1:
+            raise ValueError(f"got {len(words)} words, expected none or one JSON object, e.g. {example}")
+        return words[0] if words else ""
+
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="[JSON]",
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, str),
+        str_from_instance=lambda value: [value] if value else [],
+    )
+
+
 def json_mapping(text: str, what: str) -> dict[str, Any]:
     """A JSON object given on the command line.
 

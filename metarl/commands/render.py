@@ -1,11 +1,13 @@
-"""`metarl render`: a video of an agent before and after it adapts, or of a world."""
+"""`metarl render`: a video of an agent before and after it adapts or in a lifetime, or of a world."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from metarl.commands.flags import json_mapping, parse, world_id
+from metarl.commands.flags import json_mapping, optional_json, parse, world_id
+
+SCHEDULE = """'{"schedule": "drift", "episodes": 10}'"""
 
 
 @dataclass(frozen=True)
@@ -21,34 +23,61 @@ class Render:
     inner_steps: int = 1
     """Inner steps between before and after (runs only)."""
     task: str | None = None
-    """The task as JSON, e.g. '{"direction": -1}'; unset, sampled."""
+    """The task as JSON, e.g. '{"direction": -1}'; unset, sampled. Of a lifetime what its tasks share, e.g.
+    '{"legs": [3, 4]}'; unset, the first test lifetime."""
+    lifetime: Annotated[str | None, optional_json(SCHEDULE)] = None
+    """Show a lifetime of the run's agent: every episode, while the task changes. A schedule may follow as JSON, e.g.
+    '{"schedule": "drift", "episodes": 10}'; else the world's own."""
+    method: str | None = None
+    """How the agent lives a lifetime, e.g. none; unset, in its own way."""
     seconds: float | None = None
-    """Length; unset, one episode."""
+    """Length, of a lifetime that of each episode; unset, one whole episode."""
     seed: int = 0
     """Of task, world and actions."""
 
 
 def render(arguments: list[str]) -> int:
     """Write or show the video, and say where it lies."""
-    purpose = "Film an agent before and after it adapts, or a world."
+    purpose = "Film an agent before and after it adapts, an agent in a lifetime, or a world."
     options = parse(Render, "metarl render", arguments, purpose)
+    if options.run is None and options.lifetime and not options.lifetime.lstrip().startswith("{"):
+        options = replace(options, run=options.lifetime, lifetime="")  # as in `metarl render --lifetime RUN`
     if (options.run is None) == (options.world is None):
         raise ValueError("render takes a run or --world ID, one of the two")
     if options.seconds is not None and options.seconds <= 0:
         raise ValueError(f"--seconds {options.seconds}, expected more than 0")
     task = None if options.task is None else json_mapping(options.task, "--task")
+    if options.lifetime is None and options.method is not None:
+        raise ValueError("--method goes with --lifetime")
     if options.world is not None:
+        if options.lifetime is not None:
+            raise ValueError("--lifetime shows a run's agent; name a run instead of --world")
         return _render_world(options, world_id(options.world), task)
 
     from metarl.agents.experiments import open_run
 
     trained = open_run(str(options.run))
+    if options.lifetime is not None:
+        print(_render_lifetime(trained, options, task))
+        return 0
     out = options.out or trained.run.videos / f"before-and-after_s{options.seed}.mp4"
     path = trained.render(
         out, inner_steps=options.inner_steps, task=task, seconds=options.seconds, seed=options.seed
     )
     print(path)
     return 0
+
+
+def _render_lifetime(trained: Any, options: Render, task: dict[str, Any] | None) -> Any:
+    name = f"lifetime{f'-{options.method}' if options.method else ''}_s{options.seed}.mp4"
+    return trained.render_lifetime(
+        options.out or trained.run.videos / name,
+        method=options.method,
+        task=task,
+        lifetime=json_mapping(options.lifetime, "--lifetime") if options.lifetime else None,
+        seconds=options.seconds,
+        seed=options.seed,
+    )
 
 
 def _render_world(options: Render, world: str, task: dict[str, Any] | None) -> int:

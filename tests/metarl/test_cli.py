@@ -102,6 +102,10 @@ def test_the_help_of_an_agent_explains_every_field(capsys):
         (["render", "--world", "CheetahDir-v0", "--out", "clip.mp3"], "did you mean '.mp4'?"),
         (["render", "--world", "CheetahDir-v0", "--task", "left"], "not JSON"),
         (["render", "--world", "CheetahDir-v0", "--seconds", "0"], "more than 0"),
+        (["render", "nowhere", "--lifetime"], "not a run"),
+        (["render", "--lifetime", "nowhere"], "nowhere is not a run"),
+        (["render", "nowhere", "--method", "none"], "--method goes with --lifetime"),
+        (["render", "--world", "CheetahDir-v0", "--lifetime"], "name a run"),
         (["watch", "nowhere"], "no folder"),
         (["demo", "--sec", "3"], "--seconds"),
     ],
@@ -323,6 +327,39 @@ def test_evaluate_and_plot_a_run(tmp_path, capsys):
         picture = tmp_path / f"{kind}.png"
         assert cli.main(f"plot {out} --kind {kind} --out {picture}".split()) == 0
         assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_render_hands_the_choice_of_a_lifetime_over(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    class Trained:
+        run = SimpleNamespace(videos=tmp_path)
+
+        def render_lifetime(self, out, **options):
+            asked.append((out, options))
+            return out
+
+    monkeypatch.setattr(experiments, "open_run", lambda path: Trained())
+    assert cli.main(["render", "run", "--lifetime"]) == 0
+    assert asked.pop() == (
+        tmp_path / "lifetime_s0.mp4",
+        {"method": None, "task": None, "lifetime": None, "seconds": None, "seed": 0},
+    )
+    assert capsys.readouterr().out.strip() == str(tmp_path / "lifetime_s0.mp4")
+    words = [
+        "--lifetime",
+        '{"schedule": "redraw"}',
+        "--method",
+        "none",
+        "--task",
+        '{"legs": [3, 4]}',
+        "--seconds",
+        "2",
+    ]
+    assert cli.main(["render", "run", *words, "--out", "a.gif", "--seed", "7"]) == 0
+    task, schedule = {"legs": [3, 4]}, {"schedule": "redraw"}
+    options = {"method": "none", "task": task, "lifetime": schedule, "seconds": 2.0, "seed": 7}
+    assert asked == [("a.gif", options)]
 
 
 def test_evaluate_compares_the_lifetimes_of_several_runs(tmp_path, monkeypatch, capsys):
