@@ -49,6 +49,7 @@ class PointNavigation:
     dt = 0.1
     observation_size = 2
     action_size = 2
+    lifetime = None
     view = View(distance=1.9, azimuth=90.0, elevation=-55.0)
 
     def __init__(

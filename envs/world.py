@@ -70,6 +70,7 @@ class World(Protocol):
     observation_size: int
     action_size: int
     tasks: TaskDistribution
+    lifetime: Schedule | None
     view: View
 
     def apply(self, ids: NDArray[np.intp], tasks: list[Task]) -> None:
