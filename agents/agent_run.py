@@ -53,6 +53,8 @@ class AgentRun:
         experiment = replace(self.experiment, device="cpu", world_options=options)
         algorithm = build(experiment, self.config, torch.device("cpu"))
         checkpoints.load_module(algorithm.module, checkpoints.under("module", tensors))
+        if hasattr(algorithm, "optimizer"):  # it goes on learning in a lifetime
+            algorithm.optimizer.load_state_dict(checkpoints.under("optimizer", tensors))
         return algorithm, state
 
     @property

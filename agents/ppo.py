@@ -1,10 +1,30 @@
 """PPO without meta-learning, through Stable-Baselines3: one policy for all tasks.
 
 Schulman et al. 2017 (arXiv 1707.06347). The baseline that a meta-learner must beat after adaptation: it sees the
-same worlds, a new task in every episode, and never adapts.
+same worlds, a new task in every episode, and never adapts. In a lifetime it may track: go on learning by PPO.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """How PPO goes on learning in a lifetime: an update after every episode, on that episode."""
+
+    lr: float | None = None
+    """Adam's step size; unset, that of training. At 0 nothing changes."""
+    epochs: int | None = None
+    """Passes over one episode; unset, as in training."""
+    batch_size: int | None = None
+    """Steps in one minibatch; unset, as in training."""
+
+    def __post_init__(self):
+        if self.lr is not None and self.lr < 0:
+            raise ValueError(f"tracking.lr={self.lr}, expected 0 or more")
+        for name in ("epochs", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"tracking.{name}={value}, expected 1 or more")
 
 
 @dataclass(frozen=True)
@@ -31,6 +51,8 @@ class PPOConfig:
     """The probability ratio is clipped to [1 - clip, 1 + clip]."""
     entropy: float = 0.0
     """Weight of the entropy bonus."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """What `tracking` does in a lifetime."""
 
 
 CONFIG = PPOConfig()

@@ -1,0 +1,124 @@
+"""What every learner of Stable-Baselines3 needs to run inside the suite's training loop.
+
+Its rollouts, its loss and its optimiser do the work; ours are the run folder, the seeds and the worlds.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from stable_baselines3.common.callbacks import ConvertCallback
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from metarl.agents.policies import ObservationNormalizer
+from metarl.agents.rollouts import draw_lifetimes, draw_tasks, one_torch_thread
+from metarl.training import Batch
+
+
+class Whitened(BaseFeaturesExtractor):
+    """Observations whitened by running statistics, which are buffers of the policy and so travel with it."""
+
+    def __init__(self, observation_space: gymnasium.spaces.Box):
+        super().__init__(observation_space, features_dim=observation_space.shape[0])
+        self.normalizer = ObservationNormalizer(observation_space.shape[0])
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Shape (B, D) to (B, D)."""
+        return self.normalizer(observations)
+
+
+def ready(model: OnPolicyAlgorithm) -> OnPolicyAlgorithm:
+    """A learner that logs nowhere by itself and need not be told to `learn`."""
+    model.set_logger(Logger(None, []))
+    model._setup_learn(1)
+    return model
+
+
+@one_torch_thread()
+def collect(model: OnPolicyAlgorithm, env: VecEnv) -> Batch:
+    """Fill the learner's rollout buffer, all simulations starting anew; then take in the observations' statistics.
+
+    Nothing of the simulations has to be kept between two calls, so a resumed run goes on exactly.
+
+    Args:
+        model: The learner.
+        env: Its worlds, seeded and with their tasks set.
+    """
+    model._last_obs = env.reset()
+    model._last_episode_starts = np.ones(env.num_envs, dtype=bool)
+    callback = ConvertCallback(lambda *_: True)
+    callback.init_callback(model)
+    model.collect_rollouts(env, callback, model.rollout_buffer, model.n_steps)
+    # After the rollout: its log-probabilities and values were computed with the statistics before.
+    obs = torch.as_tensor(model.rollout_buffer.observations, dtype=torch.float64, device=model.device)
+    obs = obs.reshape(-1, obs.shape[-1])
+    count = torch.tensor(float(len(obs)), dtype=torch.float64)
+    for part in model.policy.modules():
+        if isinstance(part, ObservationNormalizer):
+            part.update(count, obs.sum(0), obs.square().sum(0))
+    return Batch(data=None, steps=len(obs), metrics={})
+
+
+def has_lifetimes(env: VectorEnv) -> bool:
+    """Whether a world's tasks follow a schedule."""
+    if not hasattr(env, "sample_lifetimes"):
+        return False
+    try:
+        env.sample_lifetimes(1, split="train", rng=np.random.default_rng(0))
+    except ValueError:
+        return False
+    return True
+
+
+def draw_episodes(env: VectorEnv, num: int, split: str, rng: np.random.Generator) -> list[dict]:
+    """Tasks for single episodes, as agents will meet them.
+
+    Args:
+        env: A world with tasks; if they follow a schedule, each task is that of a random episode of a lifetime.
+        num: How many.
+        split: `train` or `test`.
+        rng: Draws.
+    """
+    if not has_lifetimes(env):
+        return draw_tasks(env, num, split, rng)
+    return [life[int(rng.integers(len(life)))] for life in draw_lifetimes(env, num, split, rng)]
+
+
+class PPOUpdate:
+    """The trainer's optimiser: one call of the learner's own `train`."""
+
+    def __init__(self, model: OnPolicyAlgorithm):
+        self.model = model
+        self.seed = 0
+
+    @one_torch_thread()
+    def update(self, loss: Callable[[], Any]) -> dict[str, float]:
+        """Minibatch epochs on the rollout buffer; `loss` is not called."""
+        np.random.seed(self.seed)  # noqa: NPY002  the rollout buffer shuffles by numpy's global generator
+        self.model.train()
+        return {name: float(value) for name, value in self.model.logger.name_to_value.items()}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Adam's moments, by parameter number."""
+        state = self.model.policy.optimizer.state_dict()["state"]
+        return {
+            f"{i}/{name}": torch.as_tensor(value)
+            for i, entry in state.items()
+            for name, value in entry.items()
+        }
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `state_dict` gave."""
+        optimizer = self.model.policy.optimizer
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            number, name = key.split("/")
+            state.setdefault(int(number), {})[name] = tensor
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
