@@ -184,7 +184,7 @@ def _cell(row: Mapping[str, Any], decimals: int) -> str:
     """Mean and interval."""
     if row["mean"] is None:
         return "-"
-    mean, low, high = (f"{row[key]:.{decimals}f}" for key in ("mean", "low", "high"))
+    mean, low, high = (f"{round(row[key], decimals) + 0.0:.{decimals}f}" for key in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}]"
 
 

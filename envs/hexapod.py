@@ -16,6 +16,7 @@ from metarl.envs.world import ALL, Floats, Mark, MujocoWorld, Outcome, Rows, Vie
 
 PAIRS = tuple(combinations(range(1, 7), 2))
 TEST_PAIRS = ((1, 2), (3, 4), (5, 6))
+PLACES = dict(zip(TEST_PAIRS, ("back", "middle", "front"), strict=True))
 
 
 def _leg(number: int, x: int, y: int) -> Leg:
@@ -55,6 +56,10 @@ class LegPairTasks(TaskDistribution):
         """Every pair of a split once, at full torque."""
         check_split(split)
         return [{"legs": list(pair), "torque": 1.0} for pair in self._of(split)]
+
+    def name(self, task: Task) -> str:
+        """Where a pair of opposite legs is: back, middle or front."""
+        return PLACES.get(tuple(task["legs"]), "")
 
     def check(self, task: Task) -> Task:
         """A copy of the task: two different legs of 1 to 6, sorted, and a torque in [0, 1]."""

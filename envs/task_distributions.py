@@ -85,6 +85,10 @@ class TaskDistribution(ABC):
             f"the {split} tasks of {type(self).__name__} are infinitely many: draw some with sample()"
         )
 
+    def name(self, task: Task) -> str:
+        """What people call a task, for tables and captions; empty if it has no name."""
+        return ""
+
     def contains(self, task: Task, split: str = "all") -> bool:
         """Whether a task belongs to a split; False for what is no task of this distribution at all."""
         check_split(split)

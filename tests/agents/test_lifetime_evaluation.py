@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from metarl.agents.lifetime_evaluation import LifetimeEvaluation, read, summary, table
-from metarl.agents.lifetimes import choose_lifetimes, judge, lifetime_text
+from metarl.agents.lifetimes import choose_lifetimes, judge, lifetime_groups, lifetime_text
 from metarl.agents.lives import Lives, episode_seeds
+from metarl.agents.rollouts import make_world
 from metarl.runs import Run
 
 PAIRS = ([1, 2], [3, 4])
@@ -198,6 +199,20 @@ def test_what_a_lifetime_is_called():
 
     assert call({"legs": [1, 2], "torque": 1.0}, {"legs": [1, 2], "torque": 0.0}) == "legs 1 2"
     assert call({"direction": 1.0}, {"direction": -1.0}) == "direction 1 to direction -1"
+
+
+def test_the_worlds_own_lifetimes_are_named():
+    env = make_world("metarl/HexapodLegFailure-v0", 1)
+    names, groups = choose_lifetimes(env, 2, "test", np.random.default_rng(0))
+    assert names == ["legs 1 2: back", "legs 3 4: middle", "legs 5 6: front"]
+    assert [[task["legs"] for task in each[0]] for each in groups] == [
+        [pair] * 7 for pair in ([1, 2], [3, 4], [5, 6])
+    ]
+    assert lifetime_groups(env) == ["legs 1 2", "legs 3 4", "legs 5 6"]
+    names, _ = choose_lifetimes(env, 1, "train", np.random.default_rng(0))
+    assert len(names) == 12
+    assert "legs 1 4" in names
+    assert lifetime_groups(make_world("metarl/PointNavigation-v0", 1)) is None
 
 
 def test_tensorboard_shows_lives_by_episode(tmp_path):
