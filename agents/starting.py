@@ -15,8 +15,9 @@ def start_from(module: MetaParameters, path: str | Path) -> None:
     """Give a meta-policy the policy, values and observation statistics of another run.
 
     The run is of a meta-policy, or of `ppo` (whose networks have the same layers). What the other one does not have
-    starts as it would have: learned step sizes, inputs for context parameters. Inputs for the time, which the values of
-    `ppo` do not know, start at zero.
+    starts as it would have: learned step sizes, a value network's inputs for context parameters. A policy's inputs for
+    them start at zero, so that adaptation does no harm before it is learned; so do inputs for the time, which the values
+    of `ppo` do not know.
 
     Args:
         module: Of the agent that is about to be trained; changed in place.
@@ -42,6 +43,8 @@ def start_from(module: MetaParameters, path: str | Path) -> None:
             target.copy_(value)
         elif _wider(target, value):
             target[:, : value.shape[1]].copy_(value)
+            if name.startswith("policy."):
+                target[:, value.shape[1] :] = 0
         else:
             got, expected = tuple(value.shape), tuple(target.shape)
             raise ValueError(
