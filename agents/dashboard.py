@@ -1,7 +1,7 @@
 """What TensorBoard's first page shows of an agent: its adaptation before everything else.
 
-A layout is plain data: category -> chart -> patterns of the tags that the chart draws. The patterns are the same for
-all agents, so that runs of several agents share their charts.
+A layout is plain data: category -> chart -> patterns of the tags that the chart draws. A chart has the same
+patterns for all agents that have it, so that runs of several agents share it.
 """
 
 import re
@@ -41,9 +41,9 @@ def training_layout(config: Any, groups: Sequence[str] | None) -> Layout:
             `metarl.agents.lifetimes.lifetime_groups`); empty if they are many, None if it has no lifetimes.
     """
     inner = config.inner if isinstance(config, MetaPolicyGradient) else None
-    pairs = inner is not None and config.sampling.pairs
+    lifelong = config.sampling.pairs if inner is not None else groups is not None
     first: dict[str, list[str]] = {}
-    if pairs:
+    if lifelong:
         first |= {"lifetimes: return of each episode, test tasks": [r"lifetime/return_\d+$"]}
         first |= {
             f"lifetimes, {group}: return of each episode": [rf"lifetime/{re.escape(group)}/return_\d+$"]
@@ -51,11 +51,11 @@ def training_layout(config: Any, groups: Sequence[str] | None) -> Layout:
         }
     if inner is not None:
         first |= {"return before and after inner steps, training tasks": [r"adapt/return_\d+$"]}
-    if not pairs:
+    if not lifelong:
         first |= {"return before and after inner steps, test tasks": [r"eval/return_\d+$"]}
     if inner is not None and inner.step_sizes != "fixed":
         first |= {"learned step sizes": [r"inner/step_size"]}
-    if pairs:
+    if inner is not None and lifelong:
         first |= {
             "lifetimes: effective sample size, in episodes": [r"lifetime/effective_sample_size_\d+$"],
             "lifetimes: inner KL, nats": [r"lifetime/inner_kl_\d+$"],
@@ -65,6 +65,8 @@ def training_layout(config: Any, groups: Sequence[str] | None) -> Layout:
             "inner KL in training, nats": [r"inner/kl_\d+$"],
             "gain by adaptation": [r"(adapt|eval)/gain$"],
         }
+    if lifelong:
+        first |= {"lifetimes: speed, m/s": [r"lifetime/speed_\d+$"]}
     return {FIRST: first, **TRAINING}
 
 

@@ -53,7 +53,10 @@ def test_lifetimes_come_first_where_they_are_trained_for():
     assert charts(layout, "lifetime/legs 3 4/return_3") == [third]
     for tag in ("lifetime/effective_sample_size_2", "lifetime/inner_kl_2", "inner/step_size", "inner/kl_0"):
         assert len(charts(layout, tag)) == 1, tag
-    assert not charts(training_layout(preset("promp"), None), "lifetime/return_7")
+    assert not charts(training_layout(preset("promp"), LEGS), "lifetime/return_7")  # it knows none
+    assert charts(training_layout(preset("ppo"), LEGS), "lifetime/return_7") == [first]
+    assert not charts(training_layout(preset("ppo"), None), "lifetime/return_7")
+    assert len(charts(training_layout(preset("ppo"), None), "eval/return_0")) == 1
 
 
 def test_evaluated_lifetimes_are_not_mixed_with_those_of_training():
