@@ -1,5 +1,6 @@
 """A trained meta-policy at work: it acts, and it adapts."""
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,15 +45,17 @@ class Agent:
 
         Args:
             observation: Shape (D,) or (B, D).
-            state: Ignored and handed back: this policy has no memory.
-            episode_start: Ignored, for the same reason.
+            state: What a policy with memory remembers: as the last call gave it, or None for nothing, as at the start
+                of a lifetime. Handed back as it is by a policy without.
+            episode_start: Where True, shape () or (B,), what is remembered is forgotten first, unless it lasts a
+                lifetime (`policy.memory`).
             deterministic: Act by the mean instead of sampling (from torch's global generator).
 
         Returns:
-            Actions in [-1, 1], float32, shape (A,) or (B, A); and `state`.
+            Actions in [-1, 1], float32, shape (A,) or (B, A); and the next state, shape (M,) or (B, M).
 
         Raises:
-            ValueError: The observation has another size than the policy was trained on.
+            ValueError: The observation has another size than the policy was trained on, or the state is not of it.
         """
         observation = np.asarray(observation)
         size = self.module.normalizer.mean.shape[0]
@@ -60,10 +63,32 @@ class Agent:
             raise ValueError(f"observation of shape {observation.shape}, expected ({size},) or (B, {size})")
         device = self.module.normalizer.mean.device
         obs = self.module.normalizer(torch.as_tensor(observation, device=device).reshape(-1, size))
-        mean, log_std = functional_call(self.module.policy, policy_params(self.params), (obs,))
+        memory = self._remembered(state, episode_start, observation.shape[:-1])
+        mean, log_std, *memory = functional_call(
+            self.module.policy, policy_params(self.params), (obs, *memory)
+        )
         action = mean if deterministic else mean + log_std.exp() * torch.randn_like(mean)
         action = action.clamp(-1, 1).cpu().numpy()
+        if memory:
+            state = memory[0].reshape(*observation.shape[:-1], -1).cpu().numpy()
         return action.reshape(*observation.shape[:-1], -1), state
+
+    def _remembered(self, state: Any, episode_start: Any, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
+        """The policy's memory before it acts, (B, M) or nothing at all; the shape is (B,) or ()."""
+        nothing = self.module.policy.initial_memory(math.prod(shape))
+        if not nothing or state is None:
+            return nothing
+        memory = torch.as_tensor(np.asarray(state)).to(nothing[0])
+        expected = (*shape, nothing[0].shape[-1])
+        if memory.shape != expected:
+            raise ValueError(
+                f"state of shape {tuple(memory.shape)}, expected {expected}: what the last call of predict returned"
+            )
+        memory = memory.reshape(nothing[0].shape)
+        if episode_start is not None and self.config.policy.memory == "episode":
+            kept = ~np.broadcast_to(np.asarray(episode_start, dtype=bool), shape).reshape(-1, 1)
+            memory = memory * torch.as_tensor(kept, device=memory.device)
+        return (memory,)
 
     def adapt(self, trajectories: Trajectories) -> "Agent":
         """A new agent, one inner step further on one task's trajectories.

@@ -6,6 +6,7 @@ Legend: T tasks, B trajectories, H time steps, D observation size, F features.
 import torch
 from torch import Tensor, nn
 
+from metarl.agents.recurrent_policies import RecurrentNetwork, fold, unfold
 from metarl.nn import MLP
 
 
@@ -58,6 +59,8 @@ class ValueNetwork(nn.Module):
         horizon: Steps of an episode.
         discount: Per step.
         context_size: Context parameters among its inputs.
+        unroll: Steps of a chunk of a network with memory (see `metarl.agents.recurrent_policies`); None for a
+            perceptron.
     """
 
     def __init__(
@@ -67,18 +70,41 @@ class ValueNetwork(nn.Module):
         horizon: int,
         discount: float,
         context_size: int = 0,
+        unroll: int | None = None,
     ):
         super().__init__()
-        self.network = MLP((observation_size + 4 + context_size, *hidden, 1), activation="tanh")
+        inputs = observation_size + 4 + context_size
+        self.unroll = unroll
+        if unroll is None:
+            self.network = MLP((inputs, *hidden, 1), activation="tanh")
+        else:
+            self.network = RecurrentNetwork(inputs, hidden, 1, unroll)
         self.unit = min(horizon, 1 / (1 - discount)) if discount < 1 else horizon
 
-    def forward(self, obs_BHD: Tensor, context: Tensor | None = None) -> Tensor:
-        """Values of whitened observations, shape (B, H, D) to (B, H); the context has shape (context_size,)."""
+    def forward(
+        self, obs_BHD: Tensor, context: Tensor | None = None, memory_BNM: Tensor | None = None
+    ) -> Tensor:
+        """Values of whitened observations, shape (B, H, D) to (B, H).
+
+        Args:
+            obs_BHD: Observations from the first step of an episode on.
+            context: Shape (context_size,).
+            memory_BNM: What was remembered at the start of every chunk; required if the network has a memory.
+        """
+        x_BHD = self.inputs(obs_BHD, context)
+        if memory_BNM is None:
+            return self.network(x_BHD).squeeze(-1) * self.unit
+        x_UCD = fold(x_BHD, memory_BNM.shape[1], self.unroll)
+        values_UC1, _ = self.network(x_UCD, memory_BNM.flatten(0, 1))
+        return unfold(values_UC1, *obs_BHD.shape[:2]).squeeze(-1) * self.unit
+
+    def inputs(self, obs_BHD: Tensor, context: Tensor | None = None) -> Tensor:
+        """What the network is given: observations, time and context, side by side."""
         shape = obs_BHD.shape[:-1]
         inputs = [obs_BHD, time_features(obs_BHD.shape[-2], obs_BHD).expand(*shape, 4)]
         if context is not None:
             inputs.append(context.expand(*shape, context.shape[-1]))
-        return self.network(torch.cat(inputs, dim=-1)).squeeze(-1) * self.unit
+        return torch.cat(inputs, dim=-1)
 
     def loss(
         self, values_BH: Tensor, returns_BH: Tensor, mask_BH: Tensor, weights_BH: Tensor | None = None

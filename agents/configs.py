@@ -10,10 +10,16 @@ Estimator = Literal["dice", "lvc", "log_prob"]
 class PolicyConfig:
     """The policy network: a diagonal Gaussian over actions."""
 
+    body: Literal["mlp", "lstm"] = "mlp"
+    """A perceptron; or a layer with ReLU and an LSTM, which remembers."""
     hidden: tuple[int, ...] = (64, 64)
-    """Units of each hidden layer."""
+    """Units of each hidden layer; of the layer and of the LSTM."""
     activation: Literal["tanh", "relu"] = "tanh"
-    """Between the layers."""
+    """Between the layers (mlp)."""
+    unroll: int = 10
+    """Steps that gradients go back through time (lstm)."""
+    memory: Literal["episode", "lifetime"] = "lifetime"
+    """How long the policy remembers when it lives a lifetime: forgetting after every episode, or not at all (lstm)."""
     spread: Literal["parameter", "network"] = "parameter"
     """Log standard deviation: one learned number per action, or a second head of the network."""
     initial_std: float = 0.6
@@ -152,6 +158,11 @@ class MetaPolicyGradient:
                 f"inner.value_weight={self.inner.value_weight} with sampling.baseline='{self.sampling.baseline}': "
                 "there is no value network to adapt; use sampling.baseline='network', or inner.value_weight=0"
             )
+        if self.policy.body == "lstm" and len(self.policy.hidden) != 2:
+            raise ValueError(
+                f"policy.hidden={self.policy.hidden} with policy.body='lstm', expected two numbers: "
+                "units of the layer before the LSTM, and of the LSTM"
+            )
         _refuse_out_of_range(self)
 
 
@@ -230,6 +241,7 @@ def _refuse_out_of_range(config: MetaPolicyGradient) -> None:
             all(units >= 1 for units in config.policy.hidden),
             "1 or more each",
         ),
+        ("policy.unroll", config.policy.unroll, config.policy.unroll >= 1, "1 or more"),
         ("policy.initial_std", config.policy.initial_std, config.policy.initial_std > 0, "above 0"),
         ("policy.minimum_std", config.policy.minimum_std, config.policy.minimum_std > 0, "above 0"),
     )

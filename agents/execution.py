@@ -86,7 +86,7 @@ def _adapt_chunk(
 def _distribution(
     adaptation: PolicyAdaptation, params: Params, buffer: Trajectories
 ) -> tuple[Tensor, Tensor]:
-    return torch.vmap(adaptation.distribution)(params, buffer.obs)
+    return torch.vmap(adaptation.distribution)(params, buffer.seen())
 
 
 def live(
@@ -123,7 +123,7 @@ def live(
     params, buffer = start, deque(maxlen=config.execution.buffer)
     returns = np.zeros((T, episodes))
     measures: dict[str, np.ndarray] = {}
-    actions = []
+    actions, memory = [], None
     for episode in range(episodes):
         if buffer and adapting:
             params, found = adapt_to_buffer(adaptation, start, Trajectories.side_by_side(buffer), config)
@@ -131,8 +131,17 @@ def live(
                 measures.setdefault(name, np.full((T, episodes), np.nan))[:, episode] = value
         tasks = [lifetime[episode] for lifetime in lifetimes]
         lived = rollout(
-            env, adaptation.policy, policy_params(params), normalizer, tasks, rngs, seeds=seeds[episode]
+            env,
+            adaptation.policy,
+            policy_params(params),
+            normalizer,
+            tasks,
+            rngs,
+            seeds=seeds[episode],
+            memory=memory,
         )
+        if config.policy.memory == "lifetime":
+            memory = lived.last_memory
         returns[:, episode] = lived.returns()[:, 0].cpu().numpy()
         buffer.append(lived)
         if keep_actions:

@@ -56,7 +56,12 @@ class MetaParameters(nn.Module):
         if config.sampling.baseline == "network":
             context_size = config.policy.context_size if config.inner.value_weight > 0 else 0
             self.value = ValueNetwork(
-                observation_size, config.policy.hidden, horizon, config.sampling.discount, context_size
+                observation_size,
+                config.policy.hidden,
+                horizon,
+                config.sampling.discount,
+                context_size,
+                self.policy.unroll,
             )
         adaptation = PolicyAdaptation(self.policy, config.inner, self.value)
         start = {name: value.detach() for name, value in self.named_parameters()}
@@ -253,7 +258,7 @@ class MetaPolicyGradientTraining:
         terms: dict[str, Tensor] = {}
         value_losses = []
         for step, support in enumerate(data["support"]):
-            mean, log_std = self.adaptation.distribution(adapted, support["obs"])
+            mean, log_std = self.adaptation.distribution(adapted, support)
             log_probs = log_probability(support["actions"], mean, log_std)
             sampled, mask = support["log_probs"], support["mask"]
             kl = kl_divergence(support["mean"], support["log_std"], mean, log_std)
@@ -267,7 +272,7 @@ class MetaPolicyGradientTraining:
             if self.module.value is not None:
                 value_losses.append(self.adaptation.value_loss(adapted, support))
             adapted = self.adaptation.step(adapted, support, step)
-        mean, log_std = self.adaptation.distribution(adapted, query["obs"])
+        mean, log_std = self.adaptation.distribution(adapted, query)
         log_probs = log_probability(query["actions"], mean, log_std)
         sampled, advantages, mask = query["log_probs"], query["advantages"], query["mask"]
         if outer.step == "ppo":

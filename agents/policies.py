@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from metarl.agents.configs import PolicyConfig
+from metarl.agents.recurrent_policies import RecurrentNetwork
 from metarl.nn import MLP
 
 LOG_TWO_PI = math.log(2 * math.pi)
@@ -23,8 +24,9 @@ class GaussianPolicy(nn.Module):
     Args:
         observation_size: D.
         action_size: A.
-        config: Hidden layers, spread, context.
+        config: Body, hidden layers, spread, context.
 
+    What it remembers is a tensor (..., B, M) with `body="lstm"`; a perceptron has no memory, and takes and gives none.
     The parameter `context` (shape `(context_size,)`, all zero, not trained) exists only where the configuration asks for
     one; an inner loop may adapt it.
     """
@@ -35,13 +37,19 @@ class GaussianPolicy(nn.Module):
         self.minimum_log_std = math.log(config.minimum_std)
         self.by_network = config.spread == "network"
         outputs = 2 * action_size if self.by_network else action_size
-        sizes = (observation_size + config.context_size, *config.hidden, outputs)
-        self.network = MLP(sizes, activation=config.activation)
+        inputs = observation_size + config.context_size
+        self.unroll = config.unroll if config.body == "lstm" else None
+        if config.body == "lstm":
+            self.network = RecurrentNetwork(inputs, config.hidden, outputs, config.unroll)
+            last = self.network.head
+        else:
+            self.network = MLP((inputs, *config.hidden, outputs), activation=config.activation)
+            last = self.network.layers[-1]
         start = math.log(config.initial_std)
         if self.by_network:
             with torch.no_grad():
-                self.network.layers[-1].weight[action_size:] = 0
-                self.network.layers[-1].bias[action_size:] = start
+                last.weight[action_size:] = 0
+                last.bias[action_size:] = start
         else:
             self.log_std = nn.Parameter(torch.full((action_size,), start))
         if config.context_size:
@@ -49,24 +57,33 @@ class GaussianPolicy(nn.Module):
         else:
             self.context = None
 
-    def forward(self, obs_BD: Tensor) -> tuple[Tensor, Tensor]:
+    def initial_memory(self, *shape: int) -> tuple[Tensor, ...]:
+        """What to start from: a tensor (*shape, M) of zeros, or nothing where there is no memory."""
+        return () if self.unroll is None else (self.network.initial_memory(*shape),)
+
+    def forward(self, obs_BD: Tensor, *memory: Tensor) -> tuple[Tensor, ...]:
         """The distribution over actions.
 
         Args:
             obs_BD: Observations, shape (..., B, D); leading axes as the parameters have them.
+            *memory: If the policy has one, its memory (..., B, M). The observations may then also be those of several
+                steps (H, B, D), and what is returned is of each.
 
         Returns:
-            Mean and log standard deviation, each of shape (..., B, A).
+            Mean and log standard deviation, each of shape (..., B, A); and the memory afterwards, if there is one.
         """
         if self.context is not None:
             context = self.context.unsqueeze(-2).expand(*obs_BD.shape[:-1], self.context.shape[-1])
             obs_BD = torch.cat([obs_BD, context], dim=-1)
-        mean_BA = self.network(obs_BD)
+        if memory:
+            mean_BA, *memory = self.network(obs_BD, *memory)
+        else:
+            mean_BA = self.network(obs_BD)
         if self.by_network:
             mean_BA, log_std_BA = mean_BA.split(self.action_size, dim=-1)
         else:
             log_std_BA = self.log_std.unsqueeze(-2).expand_as(mean_BA)
-        return mean_BA, log_std_BA.clamp(min=self.minimum_log_std)
+        return mean_BA, log_std_BA.clamp(min=self.minimum_log_std), *memory
 
 
 def log_probability(actions_BA: Tensor, mean_BA: Tensor, log_std_BA: Tensor) -> Tensor:

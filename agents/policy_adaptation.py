@@ -20,6 +20,7 @@ from metarl.agents.estimators import (
     surrogate,
 )
 from metarl.agents.policies import GaussianPolicy, log_probability
+from metarl.agents.recurrent_policies import fold, memory_at_chunks, unfold
 from metarl.agents.rollouts import Trajectories
 from metarl.nn import stateless
 from metarl.update_rules import SGD, LearnedSGD
@@ -28,7 +29,8 @@ Valued = dict[str, Tensor]
 """Trajectories with what they were worth: `obs`, `actions`, `mask`, `mean`, `log_std`, `log_probs` (as sampled),
 `advantages` (standardised per task), `returns` (discounted, from each step on), with leading axes (T, B, H) or (B, H);
 `advantage_scale`, what the advantages were divided by, shape (T,) or (); and perhaps `weights`, importance weights,
-(T, B, H) or (B, H)."""
+(T, B, H) or (B, H), and `memory` and `value_memory`, what policy and value network remembered at the start of every
+chunk, (T, B, N, M) or (B, N, M)."""
 
 
 def value_trajectories(
@@ -54,7 +56,7 @@ def value_trajectories(
     advantages = generalized_advantages(rewards, values, mask, sampling.discount, sampling.gae_lambda)
     advantages, scale = standardize(advantages, mask)
     return {
-        "obs": trajectories.obs,
+        **trajectories.seen(),
         "actions": trajectories.actions,
         "mask": mask,
         "mean": trajectories.mean,
@@ -100,22 +102,54 @@ class PolicyAdaptation:
             return ("policy.context",)
         return ("policy.*", "value.*") if self.config.value_weight > 0 else ("policy.*",)
 
-    def distribution(self, params: dict[str, Tensor], obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log standard deviation of one task's policy at observations (B, H, D): each (B, H, A)."""
-        return self._network(params, obs)
+    @cached_property
+    def _value_core(self) -> Callable[..., tuple[Tensor, Tensor]]:
+        return stateless(self.value.network, prefix="value.network.")
+
+    def distribution(self, params: dict[str, Tensor], seen: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation of one task's policy at what it saw.
+
+        Args:
+            params: Of one task.
+            seen: Holds `obs` (B, H, D), and of a policy with memory `memory` (B, N, M), as it was when the trajectories
+                were sampled: a constant from which each chunk of them starts.
+
+        Returns:
+            Shape (B, H, A) each.
+        """
+        obs, memory = seen["obs"], seen.get("memory")
+        if memory is None:
+            return self._network(params, obs)
+        chunks = fold(obs, memory.shape[1], self.policy.unroll)
+        mean, log_std, _ = self._network(params, chunks, memory.flatten(0, 1))
+        return unfold(mean, *obs.shape[:2]), unfold(log_std, *obs.shape[:2])
 
     def log_probs(self, params: dict[str, Tensor], valued: Valued) -> Tensor:
         """Log-probabilities of one task's sampled actions under `params`, shape (B, H)."""
-        return log_probability(valued["actions"], *self.distribution(params, valued["obs"]))
+        return log_probability(valued["actions"], *self.distribution(params, valued))
 
-    def values(self, params: dict[str, Tensor], obs: Tensor) -> Tensor:
-        """What the value network says of one task's observations, (B, H, D) to (B, H)."""
-        context = params.get("policy.context") if self.config.value_weight > 0 else None
-        return self._value_network(params, obs, context)
+    def values(self, params: dict[str, Tensor], seen: dict[str, Tensor]) -> Tensor:
+        """What the value network says of one task's trajectories, (B, H).
+
+        Args:
+            params: Of one task.
+            seen: Holds `obs` (B, H, D), and for a network with memory `value_memory` (B, N, M).
+        """
+        return self._value_network(params, seen["obs"], self._context(params), seen.get("value_memory"))
+
+    def value_memory(self, params: dict[str, Tensor], obs: Tensor) -> Tensor:
+        """What the value network remembers of one task's episodes (B, H, D) at the start of every chunk: (B, N, M)."""
+        inputs = self.value.inputs(obs, self._context(params)).transpose(0, 1)
+        nothing = self.value.network.initial_memory(len(obs))
+        _, after = self._value_core(params, inputs, nothing)
+        return memory_at_chunks(after, nothing, self.value.unroll)
+
+    def _context(self, params: dict[str, Tensor]) -> Tensor | None:
+        return params.get("policy.context") if self.config.value_weight > 0 else None
 
     def value_loss(self, params: dict[str, Tensor], valued: Valued, weights: Tensor | None = None) -> Tensor:
         """Mean squared error of the values of one task, in squared effective horizons."""
-        values = self.values(params, valued["obs"])
+        values = self.values(params, valued)
         return self.value.loss(values, valued["returns"], valued["mask"], weights)
 
     def loss(self, params: dict[str, Tensor], valued: Valued) -> Tensor:
@@ -166,10 +200,13 @@ class PolicyAdaptation:
             trajectories: Of T tasks.
             sampling: Discount, lambda, baseline and reward scale.
         """
-        values = None
-        if sampling.baseline == "network":
-            values = torch.vmap(self.values)(params, trajectories.obs)
-        return value_trajectories(trajectories, sampling, values)
+        if sampling.baseline != "network":
+            return value_trajectories(trajectories, sampling)
+        seen = {"obs": trajectories.obs}
+        if self.value.unroll is not None:
+            seen["value_memory"] = torch.vmap(self.value_memory)(params, trajectories.obs)
+        values = torch.vmap(self.values)(params, seen)
+        return value_trajectories(trajectories, sampling, values) | seen
 
 
 def policy_params(params: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -185,10 +185,10 @@ def _episode(
     env: Any, agent: Agent, task: dict, seed: int, limit: int | None
 ) -> Iterator[tuple[np.ndarray, float]]:
     obs, _ = env.reset(seed=seed, options={"task": task})
-    total, done, steps = 0.0, False, 0
+    total, done, steps, state = 0.0, False, 0, None
     yield env.render(), total
     while not done and (limit is None or steps < limit):
-        action, _ = agent.predict(obs, deterministic=True)
+        action, state = agent.predict(obs, state, deterministic=True)
         obs, reward, terminated, truncated, _ = env.step(action)
         total, done, steps = total + float(reward), terminated or truncated, steps + 1
         yield env.render(), total

@@ -1,9 +1,9 @@
 """Trajectories: what a policy does in a world, many tasks and many trajectories at once.
 
-Legend: T tasks, B trajectories per task, H time steps, D observation size, A action size.
+Legend: T tasks, B trajectories per task, H time steps, D observation size, A action size, N chunks, M memory.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
@@ -40,11 +40,19 @@ class Trajectories:
     """Mean of the distribution that sampled, shape (T, B, H, A)."""
     log_std: Tensor
     """Its log standard deviation, shape (T, B, H, A)."""
+    memory: Tensor | None = None
+    """What a policy with memory remembered at the start of every chunk of steps, shape (T, B, N, M)."""
+    last_memory: Tensor | None = None
+    """And after the last step of the episode, shape (T, B, M)."""
 
     @property
     def log_probs(self) -> Tensor:
         """Log-probability of the actions under the policy that sampled, shape (T, B, H)."""
         return log_probability(self.actions, self.mean, self.log_std)
+
+    def seen(self) -> dict[str, Tensor]:
+        """What a policy needs to be judged on these actions: `obs`, and if it has one its `memory`."""
+        return {"obs": self.obs} if self.memory is None else {"obs": self.obs, "memory": self.memory}
 
     def returns(self) -> Tensor:
         """Undiscounted return of every episode, shape (T, B)."""
@@ -52,24 +60,31 @@ class Trajectories:
 
     def task(self, index: int) -> "Trajectories":
         """The trajectories of one task, with the task axis kept (length 1)."""
-        return Trajectories(*(getattr(self, each.name)[index : index + 1] for each in fields(self)))
+        return self._joined([self], lambda x: x[index : index + 1])
 
     def tasks(self, rows: Tensor) -> "Trajectories":
         """The trajectories of some tasks, by number."""
-        return Trajectories(*(getattr(self, each.name)[rows] for each in fields(self)))
+        return self._joined([self], lambda x: x[rows])
 
     @classmethod
     def side_by_side(cls, several: Sequence["Trajectories"]) -> "Trajectories":
         """All trajectories of the same tasks together, along B; the shorter ones are filled up, masked."""
-        longest = max(each.mask.shape[2] for each in several)
 
-        def filled(x: Tensor) -> Tensor:
-            missing = longest - x.shape[2]
+        def filled(x: Tensor, length: int) -> Tensor:
+            missing = length - x.shape[2]
             return x if missing == 0 else torch.cat([x, x.new_zeros(*x.shape[:2], missing, *x.shape[3:])], 2)
 
-        return cls(
-            *(torch.cat([filled(getattr(each, field.name)) for each in several], 1) for field in fields(cls))
-        )
+        def beside(*parts: Tensor) -> Tensor:
+            longest = max(x.shape[2] for x in parts)
+            return torch.cat([filled(x, longest) for x in parts], 1)
+
+        return cls._joined(several, beside)
+
+    @classmethod
+    def _joined(cls, several: Sequence["Trajectories"], function: Callable[..., Tensor]) -> "Trajectories":
+        """Each field made by a function of that field of all; what a policy without memory lacks stays None."""
+        columns = ([getattr(each, field.name) for each in several] for field in fields(cls))
+        return cls(*(None if column[0] is None else function(*column) for column in columns))
 
 
 def make_world(
@@ -197,18 +212,20 @@ def rollout(
     rngs: Sequence[np.random.Generator],
     deterministic: bool = False,
     seeds: Sequence[int] | None = None,
+    memory: Tensor | None = None,
 ) -> Trajectories:
     """One episode per simulation, the simulations divided evenly among the tasks.
 
     Args:
         env: `num_envs = T * B` simulations, as `make_world` gives them.
-        policy: Whose `forward` maps observations to a Gaussian.
+        policy: Whose `forward` maps observations, and its memory if it has one, to a Gaussian.
         params: The policy's parameters, stacked over tasks: every tensor has a leading axis T.
         normalizer: Whitens observations.
         tasks: T tasks.
         rngs: T generators; all that is random about a task comes from its own.
         deterministic: Act by the mean.
         seeds: Of the initial states, T * B; unset, drawn from the generators.
+        memory: What a policy with memory remembers from before, shape (T, B, M); unset, nothing.
 
     Returns:
         Trajectories on the policy's device.
@@ -225,13 +242,20 @@ def rollout(
         seed=[int(seed) for seed in seeds], options={"tasks": [task for task in tasks for _ in range(B)]}
     )
     alive = np.ones(env.num_envs, dtype=bool)
+    remembered = policy.initial_memory(T, B) if memory is None else (memory,)
+    at_chunks: list[Tensor] = []
     steps: dict[str, list] = {
         name: [] for name in ("raw_obs", "obs", "actions", "rewards", "mask", "mean", "log_std")
     }
-    for noise_TBA in noise_HTBA:
+    for step, noise_TBA in enumerate(noise_HTBA):
         raw_TBD = torch.from_numpy(obs.reshape(T, B, -1).copy()).to(device)
         seen_TBD = normalizer(raw_TBD)
-        mean_TBA, log_std_TBA = functional_call(policy, params, (seen_TBD,))
+        mean_TBA, log_std_TBA, *after = functional_call(policy, params, (seen_TBD, *remembered))
+        if after:
+            if step % policy.unroll == 0:
+                at_chunks += remembered
+            running_TB1 = torch.from_numpy(alive).reshape(T, B, 1).to(device)
+            remembered = [torch.where(running_TB1, *pair) for pair in zip(after, remembered, strict=True)]
         action_TBA = mean_TBA + log_std_TBA.exp() * noise_TBA
         obs, reward, terminated, truncated, _ = env.step(action_TBA.reshape(T * B, A).cpu().numpy())
         for name, value in (
@@ -247,4 +271,7 @@ def rollout(
         alive = alive & ~(terminated | truncated)
         if not alive.any():
             break
-    return Trajectories(**{name: torch.stack(values, dim=2).to(device) for name, values in steps.items()})
+    sampled = {name: torch.stack(values, dim=2).to(device) for name, values in steps.items()}
+    if at_chunks:
+        sampled |= {"memory": torch.stack(at_chunks, dim=2), "last_memory": remembered[0]}
+    return Trajectories(**sampled)

@@ -8,7 +8,7 @@ operations instead, and `refuse_fused_norms` finds the others.
 from metarl.nn.activations import nonlinearity
 from metarl.nn.blocks import NORMS, BatchNorm, ConvBlock, GroupNorm, LayerNorm, MaxPool2d
 from metarl.nn.convolution import conv2d
-from metarl.nn.networks import MLP, Linear, LSTMCell, linear, lstm_cell, mlp
+from metarl.nn.networks import MLP, Linear, LSTMCell, linear, lstm, lstm_cell, mlp
 from metarl.nn.pooling import max_pool
 from metarl.transforms import refuse_fused_norms, stateless
 
@@ -24,6 +24,7 @@ __all__ = [
     "MaxPool2d",
     "conv2d",
     "linear",
+    "lstm",
     "lstm_cell",
     "max_pool",
     "mlp",

@@ -127,9 +127,35 @@ def lstm_cell(
     Returns:
         The next hidden and cell state.
     """
-    hidden, cell = state
     gates = linear(x, params[f"{prefix}weight_ih"], params[f"{prefix}bias"])
-    gates = gates + linear(hidden, params[f"{prefix}weight_hh"])
+    return _through_gates(gates, state, params[f"{prefix}weight_hh"])
+
+
+def lstm(
+    params: Mapping[str, Tensor], x: Tensor, state: tuple[Tensor, Tensor], prefix: str = ""
+) -> tuple[Tensor, Tensor]:
+    """Many steps of `lstm_cell`, with the products of all inputs made at once.
+
+    Args:
+        params: As for `lstm_cell`, without task axes (vmap over tasks).
+        x: Inputs, shape (H, B, in), step by step.
+        state: Hidden and cell state before the first step, each (B, hidden).
+        prefix: What the names start with.
+
+    Returns:
+        Hidden and cell state after every step, each (H, B, hidden).
+    """
+    after = []
+    for gates in linear(x, params[f"{prefix}weight_ih"], params[f"{prefix}bias"]).unbind(0):
+        state = _through_gates(gates, state, params[f"{prefix}weight_hh"])
+        after.append(state)
+    hidden, cell = zip(*after, strict=True)
+    return torch.stack(hidden), torch.stack(cell)
+
+
+def _through_gates(gates: Tensor, state: tuple[Tensor, Tensor], weight_hh: Tensor) -> tuple[Tensor, Tensor]:
+    hidden, cell = state
+    gates = gates + linear(hidden, weight_hh)
     i, f, g, o = gates.chunk(4, dim=-1)
     cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(cell), cell
@@ -141,15 +167,18 @@ class LSTMCell(nn.Module):
     Args:
         input_size: D of the inputs.
         hidden_size: Size of the hidden and of the cell state.
+        forget_bias: Where the forget gate's bias starts; 1 lets the cell remember from the beginning.
     """
 
-    def __init__(self, input_size: int, hidden_size: int):
+    def __init__(self, input_size: int, hidden_size: int, forget_bias: float = 0.0):
         super().__init__()
         self.hidden_size = hidden_size
         bound = 1 / math.sqrt(hidden_size)
         self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size).uniform_(-bound, bound))
         self.weight_hh = nn.Parameter(torch.empty(4 * hidden_size, hidden_size).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(4 * hidden_size))
+        with torch.no_grad():
+            self.bias[hidden_size : 2 * hidden_size] = forget_bias
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """As `lstm_cell`; without a state it starts from zeros."""
