@@ -1,6 +1,7 @@
 """`metarl evaluate --lifetimes`: agents compared episode by episode, while their world changes."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,22 @@ def evaluate_lifetimes(options: Any) -> int:
     out = options.out or shared_folder([each.path for each in trained]) / "lifetimes.png"
     print(f"plot:   {lifetime_curves(rows, out, title=world)}")
     return 0
+
+
+def plot_lifetimes(folders: Sequence[str], out: str | Path) -> Path:
+    """Draw again what `metarl evaluate --lifetimes` found of runs, one by one or together.
+
+    Raises:
+        ValueError: A run was not evaluated yet, or they cannot be compared.
+    """
+    from metarl.agents.lifetime_evaluation import read, summary
+    from metarl.lifetime_plots import lifetime_curves
+
+    places = [run.path for folder in folders for run in runs_in(folder)]
+    for place in places:
+        if not (place / "lifetimes.json").exists():
+            raise ValueError(f"{place} was not evaluated yet; first: metarl evaluate {place} --lifetimes 50")
+    return lifetime_curves(summary([read(place / "lifetimes.json") for place in places]), out)
 
 
 def shared_folder(paths: list[Path]) -> Path:

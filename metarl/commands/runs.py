@@ -47,8 +47,9 @@ class Plot:
     """Folders of runs, or folders that hold runs."""
     out: str = "curve.png"
     """The image; its suffix says the format (png, svg, pdf)."""
-    kind: Literal["learning", "adaptation"] = "learning"
-    """Numbers against environment steps, or the return against inner steps as `metarl evaluate` found it."""
+    kind: Literal["learning", "adaptation", "lifetimes"] = "learning"
+    """Numbers against environment steps; or what `metarl evaluate` found, the return against inner steps or, with
+    --lifetimes, against the episode."""
     tags: tuple[str, ...] = ()
     """What a learning curve shows, e.g. adapt/return_1; unset, the return before and after adaptation."""
 
@@ -96,7 +97,9 @@ def _refuse_flags_of_lifetimes(options: Evaluate) -> None:
 
 def plot(arguments: list[str]) -> int:
     """Draw the curves and say where they lie."""
-    options = parse(Plot, "metarl plot", arguments, "Draw learning curves or adaptation curves of runs.")
+    options = parse(
+        Plot, "metarl plot", arguments, "Draw learning curves of runs, or how their agents adapt."
+    )
     if not options.runs:
         raise ValueError("plot needs a run, e.g. `metarl plot runs/CheetahDir-v0/promp`")
 
@@ -104,6 +107,10 @@ def plot(arguments: list[str]) -> int:
 
     if options.kind == "learning":
         print(plots.learning_curves(options.runs, options.out, tags=options.tags))
+    elif options.kind == "lifetimes":
+        from metarl.commands.lifetimes import plot_lifetimes
+
+        print(plot_lifetimes(options.runs, options.out))
     else:
         runs = [run for folder in options.runs for run in runs_in(folder)]
         rows = [row for run in runs for row in _adaptation_rows(run, len(runs) > 1)]

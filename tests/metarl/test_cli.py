@@ -394,3 +394,21 @@ def test_evaluate_compares_the_lifetimes_of_several_runs(tmp_path, monkeypatch, 
     assert (tmp_path / "Toy-v0" / "lifetimes.png").exists()
     assert cli.main(["evaluate", str(runs[2].path), "--lifetimes", "2"]) == 0
     assert (runs[2].path / "lifetimes.png").exists()
+    capsys.readouterr()
+    words = [
+        "plot",
+        str(runs[0].path),
+        str(runs[2].path),
+        "--kind",
+        "lifetimes",
+        "--out",
+        str(tmp_path / "l.svg"),
+    ]
+    assert cli.main(words) == 2
+    assert f"first: metarl evaluate {runs[0].path} --lifetimes 50" in capsys.readouterr().err
+    for run, value in ((runs[0], 1.0), (runs[2], 2.0)):
+        agent = run.info["agent"]
+        found = LifetimeEvaluation({agent: np.full((1, 2, 3), value)}, ["x"], {"agent": agent})
+        (run.path / "lifetimes.json").write_text(json.dumps(found.to_json()))
+    assert cli.main(words) == 0
+    assert (tmp_path / "l.svg").read_text().count("<svg") == 1
