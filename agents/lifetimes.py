@@ -106,8 +106,8 @@ def finite_lifetimes(env: VectorEnv, split: str) -> list[Lifetime] | None:
     try:
         env.sample_lifetimes(1, split=split, rng=np.random.default_rng(0))
     except ValueError as error:
-        how = """on the command line --lifetime '{"schedule": "drift", "episodes": 10}', in Python lifetime={...}"""
-        raise ValueError(f"{error} (to judge an agent by lifetimes: {how})") from None
+        how = """on the command line --lifetime '{"schedule": "drift", "episodes": 10}'"""
+        raise ValueError(f"{error}; {how}") from None
     try:
         return env.enumerate_lifetimes(split)
     except ValueError:
