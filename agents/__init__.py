@@ -13,7 +13,9 @@ AGENTS: dict[str, str] = {
     "fomaml": "First-order MAML",
     "reptile": "Reptile: move towards adapted parameters",
     "continuous-adaptation": "Al-Shedivat et al. 2018: each update prepares the policy for the next task",
-    "ppo": "PPO of Stable-Baselines3: one policy for all tasks, no adaptation (baseline)",
+    "ppo": "PPO of Stable-Baselines3: one policy for all tasks, no adaptation, or tracking in lifetimes (baseline)",
+    "recurrent-ppo": "PPO with an LSTM of sb3-contrib: remembers what it observed (baseline)",
+    "rl2": "RL^2: recurrent PPO that also observes its actions and rewards, over whole lifetimes (baseline)",
 }
 """Every agent's name and what it is, in one line."""
 
@@ -25,7 +27,7 @@ def preset(name: str):
         name: A key of `AGENTS`.
 
     Returns:
-        A frozen dataclass: `MetaPolicyGradient`, or `PPOConfig` for `ppo`.
+        A frozen dataclass: `MetaPolicyGradient`, or for the baselines `PPOConfig` or `RecurrentPPOConfig`.
 
     Raises:
         ValueError: There is no such agent; the message names the nearest.

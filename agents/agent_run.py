@@ -12,10 +12,10 @@ from gymnasium.vector import VectorEnv
 from metarl import checkpoints, plots
 from metarl.agents.agent import Agent
 from metarl.agents.building import build, stored
+from metarl.agents.configs import MetaPolicyGradient
 from metarl.agents.evaluation import Evaluation
 from metarl.agents.lifetime_evaluation import LifetimeEvaluation
 from metarl.agents.lifetimes import check_methods, choose_lifetime, judge, method_label
-from metarl.agents.ppo import PPOConfig
 from metarl.agents.rollouts import finite_tasks
 from metarl.configs import read_json, to_dict, write_json
 from metarl.runs import Run
@@ -61,7 +61,7 @@ class AgentRun:
     def agent(self) -> Any:
         """The policy of the newest checkpoint; it answers `predict` and, if it is a meta-policy, `adapt`."""
         algorithm, _ = self._restored()
-        if isinstance(self.config, PPOConfig):
+        if not isinstance(self.config, MetaPolicyGradient):
             return algorithm.model
         return Agent(algorithm.module, self.config)
 
@@ -167,7 +167,7 @@ class AgentRun:
         """
         from metarl.agents.recordings import record_adaptation
 
-        if isinstance(self.config, PPOConfig):
+        if not isinstance(self.config, MetaPolicyGradient):
             raise ValueError(f"agent '{self.name}' does not adapt: there is no before and after to show")
         algorithm, _ = self._restored()
         tasks = [task] if task else split_tasks(algorithm.env, "test", None, np.random.default_rng(seed))[:2]

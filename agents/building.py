@@ -9,10 +9,11 @@ from metarl.agents.configs import MetaPolicyGradient
 from metarl.agents.experiment import Experiment
 from metarl.agents.meta_policy_gradient import MetaPolicyGradientTraining
 from metarl.agents.ppo import PPOConfig
+from metarl.agents.recurrent_ppo import RecurrentPPOConfig
 from metarl.configs import from_dict
 from metarl.runs import Run
 
-Config = MetaPolicyGradient | PPOConfig
+Config = MetaPolicyGradient | PPOConfig | RecurrentPPOConfig
 
 
 def stored(run: Run) -> tuple[str, Experiment, Config]:
@@ -28,6 +29,10 @@ def build(experiment: Experiment, config: Config, device: torch.device) -> Any:
         from metarl.agents.sb3_ppo import PPOTraining
 
         return PPOTraining(experiment, config, device)
+    if isinstance(config, RecurrentPPOConfig):
+        from metarl.agents.sb3_memory import MemoryTraining
+
+        return MemoryTraining(experiment, config, device)
     torch.manual_seed(experiment.seed)
     return MetaPolicyGradientTraining(
         experiment.world,

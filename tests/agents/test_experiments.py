@@ -40,7 +40,9 @@ def parameters(run):
 @pytest.mark.parametrize("agent", AGENTS)
 def test_an_agent_trains_resumes_exactly_and_adapts(agent, tmp_path):
     config = small(agent)
-    per_iteration = 40 if agent == "ppo" else 3 * 4 * 10 * (config.inner.steps + 1)
+    per_iteration = {"ppo": 40, "recurrent-ppo": 40, "rl2": 120}.get(agent)
+    if per_iteration is None:
+        per_iteration = 3 * 4 * 10 * (config.inner.steps + 1)
     pairs = isinstance(config, MetaPolicyGradient) and config.sampling.pairs
     world = "metarl/HexapodLegFailure-v0" if pairs else WORLD
     whole = train(agent, experiment(tmp_path / "whole", 4 * per_iteration, world), config, quiet=True)
@@ -56,7 +58,10 @@ def test_an_agent_trains_resumes_exactly_and_adapts(agent, tmp_path):
     assert evaluation.scores.shape == (2, 2, 1 if agent == "ppo" else 3)
     assert np.isfinite(evaluation.scores).all()
     spaces = make_world(world, 1)
-    observation = np.zeros(spaces.single_observation_space.shape, dtype=np.float32)
+    size = spaces.single_observation_space.shape[0]
+    if agent == "rl2":
+        size += spaces.single_action_space.shape[0] + 3  # it observes its actions and rewards, too
+    observation = np.zeros(size, dtype=np.float32)
     action, _ = open_run(resumed.path).agent.predict(observation, deterministic=True)
     assert action.shape == spaces.single_action_space.shape
 

@@ -1,0 +1,49 @@
+"""PPO with memory, through sb3-contrib: an LSTM whose state is kept over the episodes of a lifetime.
+
+The recurrent baseline of Al-Shedivat et al. 2018 (arXiv 1710.03641, sec. 5.1): it may find out about the task by what
+it observes, and never changes its parameters.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RecurrentPPOConfig:
+    """sb3-contrib's recurrent PPO, what it remembers and observes, and how its worlds are laid out."""
+
+    environments: int = 24
+    """Simulations that run side by side, each in a lifetime of its own."""
+    horizon: int | None = None
+    """Steps of one episode; unset, the world's own."""
+    episodes: int = 1
+    """Episodes of a lifetime, all of one task, in a world that has no lifetimes of its own."""
+    feedback: bool = False
+    """Observe the last action and reward, too, and where episodes end and start (RL^2)."""
+    hidden: tuple[int, ...] = (64,)
+    """Units of each layer before the LSTM, of policy and value network alike."""
+    memory: int = 64
+    """Units of the LSTM; the value network has one of its own."""
+    unroll: int = 50
+    """Steps that a gradient goes back in time; longer sequences are cut, and start from the state that was sampled."""
+    lr: float = 3e-4
+    """Adam's step size."""
+    batch_size: int = 2000
+    """Steps in one minibatch, rounded down to whole sequences."""
+    epochs: int = 10
+    """Passes over one rollout."""
+    discount: float = 0.99
+    """Discount per step, also over the ends of episodes."""
+    gae_lambda: float = 0.95
+    """Exponent of generalised advantage estimation."""
+    clip: float = 0.2
+    """The probability ratio is clipped to [1 - clip, 1 + clip]."""
+    entropy: float = 0.0
+    """Weight of the entropy bonus."""
+
+    def __post_init__(self):
+        for name in ("environments", "episodes", "memory", "unroll", "batch_size", "epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}, expected 1 or more")
+
+
+CONFIG = RecurrentPPOConfig()
