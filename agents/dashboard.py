@@ -54,7 +54,7 @@ def training_layout(config: Any, groups: Sequence[str] | None) -> Layout:
     if not lifelong:
         first |= {"return before and after inner steps, test tasks": [r"eval/return_\d+$"]}
     if inner is not None and inner.step_sizes != "fixed":
-        first |= {"learned step sizes": [r"inner/step_size"]}
+        first |= {"learned step sizes": [r"inner/(context_)?step_size_\d+$"]}
     if inner is not None and lifelong:
         first |= {
             "lifetimes: effective sample size, in episodes": [r"lifetime/effective_sample_size_\d+$"],

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from metarl.agents.configs import MetaPolicyGradient
 from metarl.agents.estimators import effective_sample_size, importance_weights, masked_mean
-from metarl.agents.lives import Lives, episode_seeds
+from metarl.agents.lives import Lives, Watched, episode_seeds
 from metarl.agents.policies import ObservationNormalizer, kl_divergence, log_probability
 from metarl.agents.policy_adaptation import PolicyAdaptation, policy_params
 from metarl.agents.rollouts import Trajectories, rollout
@@ -114,24 +114,23 @@ def live(
         keep_actions: Whether to return the actions too.
 
     Returns:
-        Returns of all episodes; and the measures of `adapt_to_buffer`, which come of the update before an episode, so
-        that the first has none (NaN).
+        Returns of all episodes, `speed` if the world tells it, and the measures of `adapt_to_buffer`, which come of the
+        update before an episode, so that the first has none (NaN). Actions after the end of an episode are 0.
     """
     T, episodes = len(lifetimes), len(lifetimes[0])
     seeds = episode_seeds(rng, T, episodes)
     rngs = rng.spawn(T)
     params, buffer = start, deque(maxlen=config.execution.buffer)
-    returns = np.zeros((T, episodes))
+    watched, returns = Watched(env), np.zeros((T, episodes))
     measures: dict[str, np.ndarray] = {}
     actions, memory = [], None
     for episode in range(episodes):
         if buffer and adapting:
             params, found = adapt_to_buffer(adaptation, start, Trajectories.side_by_side(buffer), config)
-            for name, value in found.items():
-                measures.setdefault(name, np.full((T, episodes), np.nan))[:, episode] = value
+            _keep(measures, found, episode, episodes)
         tasks = [lifetime[episode] for lifetime in lifetimes]
         lived = rollout(
-            env,
+            watched,
             adaptation.policy,
             policy_params(params),
             normalizer,
@@ -143,21 +142,29 @@ def live(
         if config.policy.memory == "lifetime":
             memory = lived.last_memory
         returns[:, episode] = lived.returns()[:, 0].cpu().numpy()
+        if (speed := watched.speed()) is not None:
+            _keep(measures, {"speed": speed}, episode, episodes)
         buffer.append(lived)
         if keep_actions:
-            actions.append(lived.actions[:, 0].cpu().numpy())
+            missing = env.horizon - lived.mask.shape[2]
+            actions.append(np.pad(lived.actions[:, 0].cpu().numpy(), ((0, 0), (0, missing), (0, 0))))
     _warn_of_collapse(measures.get("effective_sample_size"), config)
     return Lives(returns, measures, np.stack(actions, axis=1) if keep_actions else None)
+
+
+def _keep(measures: dict[str, np.ndarray], found: dict[str, np.ndarray], episode: int, episodes: int) -> None:
+    """Write numbers of one episode, (T,) each, where those of all episodes are kept."""
+    for name, value in found.items():
+        measures.setdefault(name, np.full((len(value), episodes), np.nan))[:, episode] = value
 
 
 def _warn_of_collapse(sizes: np.ndarray | None, config: MetaPolicyGradient) -> None:
     kind = config.execution.importance
     if sizes is None or sizes.shape[1] < 3 or config.execution.buffer < 3 or kind in ("step", "none"):
         return
-    late = float(np.nanmean(sizes[:, 3:] if sizes.shape[1] > 3 else sizes[:, 2:]))
-    if late < COLLAPSED:
+    if np.nanmean(sizes[:, min(3, sizes.shape[1] - 1) :]) < COLLAPSED:
         warnings.warn(
-            f"importance weights have collapsed: {late:.2f} of {config.execution.buffer} episodes count; "
+            f"importance weights have collapsed: fewer than {COLLAPSED} of {config.execution.buffer} episodes count; "
             "execution.importance='step' or 'none', or smaller inner steps, use all of them",
             stacklevel=3,
         )

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,39 @@ class Lives:
     `effective_sample_size`, `inner_kl`."""
     actions: np.ndarray | None = None
     """What was done, if it was asked for: shape (lifetimes, episodes, steps, A)."""
+
+
+class Watched:
+    """A world without autoreset that remembers how its episodes went.
+
+    Attributes:
+        last_obs: Last observations, (T, D).
+        cut: Which episodes ended by their time limit only, (T,).
+    """
+
+    def __init__(self, env: VectorEnv):
+        self.env = env
+        self.num_envs, self.horizon = env.num_envs, env.horizon
+        self.single_action_space = env.single_action_space
+
+    def reset(self, **arguments: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start episodes."""
+        self._covered, self._steps = np.zeros(self.num_envs), np.zeros(self.num_envs)
+        return self.env.reset(**arguments)
+
+    def step(self, actions: np.ndarray) -> tuple:
+        """One step."""
+        result = self.env.step(actions)
+        self.last_obs, _, terminated, truncated, info = result
+        self.cut = truncated & ~terminated
+        if "forward_velocity" in info:
+            self._covered += info["forward_velocity"]
+            self._steps += info["_forward_velocity"]
+        return result
+
+    def speed(self) -> np.ndarray | None:
+        """Mean forward velocity of each episode, (T,), if the world tells it."""
+        return self._covered / self._steps if self._steps.all() else None
 
 
 def episode_seeds(rng: np.random.Generator, lifetimes: int, episodes: int) -> np.ndarray:

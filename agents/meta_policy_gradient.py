@@ -71,6 +71,17 @@ class MetaParameters(nn.Module):
             _register(self, name, value)
 
 
+def _step_sizes(params: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Means of the learned step sizes at every inner step, of the context by itself, to be logged."""
+    groups: dict[str, list[Tensor]] = {}
+    for name, value in params.items():
+        if name.startswith("rule.lr"):
+            kind = "context_step_size" if name.endswith(".context") else "step_size"
+            for step, sizes in enumerate(value.detach(), 1):
+                groups.setdefault(f"inner/{kind}_{step}", []).append(sizes.flatten())
+    return {name: torch.cat(sizes).mean() for name, sizes in groups.items()}
+
+
 def _register(module: nn.Module, name: str, value: Tensor) -> None:
     """Make a tensor a parameter under a dotted name, with a module for each part before the last."""
     *path, last = name.split(".")
@@ -239,9 +250,7 @@ class MetaPolicyGradientTraining:
         metrics |= {
             f"inner/{name}" if name.startswith("kl") else f"train/{name}": v for name, v in means.items()
         }
-        sizes = [value.detach().flatten() for name, value in params.items() if name.startswith("rule.")]
-        if sizes:
-            metrics["inner/step_size"] = torch.cat(sizes).mean()
+        metrics |= _step_sizes(params)
         return loss, metrics
 
     def _minibatch(self, data: dict[str, Any]) -> dict[str, Any]:

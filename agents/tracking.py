@@ -9,7 +9,6 @@ Legend: T lifetimes side by side, one simulation each, E episodes, H time steps,
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from torch.func import functional_call
 
 from metarl.agents.configs import PolicyConfig
 from metarl.agents.estimators import masked_mean
-from metarl.agents.lives import Lives, episode_seeds
+from metarl.agents.lives import Lives, Watched, episode_seeds
 from metarl.agents.policies import GaussianPolicy, kl_divergence
 from metarl.agents.ppo import TrackingConfig
 from metarl.agents.rollouts import Trajectories, one_torch_thread, rollout
@@ -42,39 +41,6 @@ class Episode:
     """(D,), after the last step."""
     cut: bool
     """Whether it ended by its time limit, and so would have gone on."""
-
-
-class Watched:
-    """A world without autoreset that remembers how its episodes went.
-
-    Attributes:
-        last_obs: Last observations, (T, D).
-        cut: Which episodes ended by their time limit only, (T,).
-    """
-
-    def __init__(self, env: VectorEnv):
-        self.env = env
-        self.num_envs, self.horizon = env.num_envs, env.horizon
-        self.single_action_space = env.single_action_space
-
-    def reset(self, **arguments: Any) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start episodes."""
-        self._covered, self._steps = np.zeros(self.num_envs), np.zeros(self.num_envs)
-        return self.env.reset(**arguments)
-
-    def step(self, actions: np.ndarray) -> tuple:
-        """One step."""
-        result = self.env.step(actions)
-        self.last_obs, _, terminated, truncated, info = result
-        self.cut = truncated & ~terminated
-        if "forward_velocity" in info:
-            self._covered += info["forward_velocity"]
-            self._steps += info["_forward_velocity"]
-        return result
-
-    def speed(self) -> np.ndarray | None:
-        """Mean forward velocity of each episode, (T,), if the world tells it."""
-        return self._covered / self._steps if self._steps.all() else None
 
 
 def update(

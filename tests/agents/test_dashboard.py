@@ -51,7 +51,7 @@ def test_lifetimes_come_first_where_they_are_trained_for():
     assert charts(layout, "lifetime/return_7") == [first]
     assert charts(layout, "lifetime/legs 1 2/return_3") == [second]
     assert charts(layout, "lifetime/legs 3 4/return_3") == [third]
-    for tag in ("lifetime/effective_sample_size_2", "lifetime/inner_kl_2", "inner/step_size", "inner/kl_0"):
+    for tag in ("lifetime/effective_sample_size_2", "lifetime/inner_kl_2", "inner/step_size_1", "inner/kl_0"):
         assert len(charts(layout, tag)) == 1, tag
     assert not charts(training_layout(preset("promp"), LEGS), "lifetime/return_7")  # it knows none
     assert charts(training_layout(preset("ppo"), LEGS), "lifetime/return_7") == [first]
@@ -85,7 +85,7 @@ def test_the_event_files_hold_the_layout(folder):
     written, tags = layout_of(folder)
     assert written == training_layout(preset("meta-sgd"), None)
     drawn = {tag for tag in tags if charts(written, tag)}
-    assert {"adapt/return_0", "adapt/return_1", "eval/return_0", "inner/step_size", "inner/kl_0"} <= drawn
+    assert {"adapt/return_0", "adapt/return_1", "eval/return_0", "inner/step_size_1", "inner/kl_0"} <= drawn
     written, tags = layout_of(folder / "lifetimes" / "none")
     assert {tag for tag in tags if charts(written, tag)} == {
         "lifetime/return",

@@ -147,7 +147,7 @@ def test_lives_repeat_and_the_first_episode_is_the_same_whether_adapting_or_not(
     assert lives[0].returns.shape == (2, 7)
     assert np.isnan(lives[0].measures["effective_sample_size"][:, 0]).all()
     assert (lives[0].measures["inner_kl"][:, 1:] > 0).all()
-    assert lives[2].measures == {}
+    assert set(lives[2].measures) == {"speed"}
 
 
 def test_a_lifetime_does_not_depend_on_those_lived_beside_it():
