@@ -37,6 +37,8 @@ class PPOConfig:
     """Steps of one episode, and of one rollout; unset, the world's own."""
     hidden: tuple[int, ...] = (64, 64)
     """Units of each hidden layer, of policy and value network alike."""
+    initial_std: float = 1.0
+    """Standard deviation of the actions at the start; where effort costs, a smaller one learns sooner."""
     lr: float = 3e-4
     """Adam's step size."""
     batch_size: int = 500

@@ -1,5 +1,6 @@
 """Stable-Baselines3's PPO inside the suite's training loop, and in lifetimes."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,11 @@ class PPOTraining:
                 gae_lambda=config.gae_lambda,
                 clip_range=config.clip,
                 ent_coef=config.entropy,
-                policy_kwargs={"net_arch": list(config.hidden), "features_extractor_class": Whitened},
+                policy_kwargs={
+                    "net_arch": list(config.hidden),
+                    "features_extractor_class": Whitened,
+                    "log_std_init": math.log(config.initial_std),
+                },
                 seed=experiment.seed,
                 device=device,
             )
