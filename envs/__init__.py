@@ -37,8 +37,8 @@ def _register() -> None:
         if world not in registry:
             register(
                 world,
-                entry_point="metarl.envs.faces:WorldEnv",
-                vector_entry_point="metarl.envs.faces:WorldVectorEnv",
+                entry_point="metarl.envs.scalar:WorldEnv",
+                vector_entry_point="metarl.envs.vector:WorldVectorEnv",
                 kwargs={"world": place},
             )
 

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
+from metarl.envs.progress import Progress
 from metarl.envs.task_distributions import Task
 from metarl.envs.world import Bools, Floats, World
 
@@ -27,23 +28,30 @@ class Step:
     truncated: Bools
     """(n,)"""
     values: dict[str, NDArray[Any]]
-    """Reward terms, further measures and ``diverged``, by name, (n,) each."""
+    """Reward terms, further measures and ``diverged``, by name, (n,) each; of worlds with a schedule of lifetimes also
+    ``lifetime``, ``episode_index``, ``lifetime_end`` and ``task_changed``."""
 
 
 class Episodes:
     """n episodes of a world.
 
-    A simulation has a pinned task, or none: then each of its episodes draws a training task of its own.
+    A simulation has a pinned task, or none: then its episodes follow the world's schedule of lifetimes; if the world has
+    none, each draws a training task of its own.
 
     Attributes:
         world: The world.
         elapsed: Steps since the last reset, (n,).
         num_diverged: How many episodes ended because the physics broke down.
+        progress: Where simulations are in their lifetimes; None if the world has no schedule.
     """
 
     def __init__(self, world: World):
         self.world = world
         num = world.num
+        self.progress = None if world.lifetime is None else Progress(world.lifetime, world.tasks, num)
+        self._all = np.arange(num)
+        self._changed = np.zeros(num, np.bool_)
+        self._fresh = np.ones(num, np.bool_)
         self.elapsed = np.zeros(num, np.int64)
         self.num_diverged = 0
         self._tasks: list[Task | None] = [None] * num
@@ -73,6 +81,30 @@ class Episodes:
         self._pending[list(rows)] = True
         self._must_reset = True
 
+    def restart(self, index: int) -> None:
+        """Begin a simulation's first lifetime at its next reset, because it has got a new seed."""
+        self._fresh[index] = True
+        if self.progress is not None:
+            self.progress.restart(index)
+
+    def skip(self, ids: NDArray[np.intp], new_lifetime: Any) -> None:
+        """Begin the next lifetime at the next reset of simulations.
+
+        Args:
+            ids: Simulations that are about to be reset.
+            new_lifetime: Whether to do so: a bool for all, or for each of the n.
+
+        Raises:
+            ValueError: If it is neither, or the world has no schedule.
+        """
+        where = np.asarray(new_lifetime)
+        if where.dtype != np.bool_ or where.shape not in ((), (self.world.num,)):
+            expected = f"a bool, or {self.world.num} of them"
+            raise ValueError(f"options['new_lifetime'] must be {expected}, got {new_lifetime!r}")
+        if self.progress is None:
+            raise ValueError("this world has no lifetimes: make it with lifetime={'schedule': ...}")
+        self.progress.skip(ids[np.broadcast_to(where, self.world.num)[ids]])
+
     def task(self, index: int) -> Task:
         """A copy of the task that simulation ``index`` is in, or will be in after the reset it awaits.
 
@@ -91,22 +123,16 @@ class Episodes:
 
         Args:
             ids: Simulations, sorted and unique.
-            rngs: A generator for each, which draws the task if none is pinned, then the initial state.
+            rngs: A generator for each, which draws the initial state, and before it the task if none is pinned and no
+                schedule gives one.
 
         Returns:
             First observations, (len(ids), D).
         """
-        world, changed, tasks = self.world, [], []
-        for index, rng in zip(ids.tolist(), rngs, strict=True):
-            task = self._pinned[index]
-            if task is None:
-                task = world.tasks.sample(1, "train", rng)[0]
-            if task != self._tasks[index]:
-                self._tasks[index] = task
-                changed.append(index)
-                tasks.append(task)
-        if changed:
-            world.apply(np.array(changed), tasks)
+        world = self.world
+        self._change({index: self._first(index, rng) for index, rng in zip(ids.tolist(), rngs, strict=True)})
+        self._changed[ids] &= ~self._fresh[ids]
+        self._fresh[ids] = False
         world.begin(ids, rngs)
         self.elapsed[ids] = 0
         self._pending[ids] = False
@@ -114,6 +140,38 @@ class Episodes:
         first = world.observe(ids)
         self._last[ids] = first
         return first
+
+    def _first(self, index: int, rng: np.random.Generator) -> Task:
+        """The task that the next episode of a simulation begins with."""
+        pinned, progress = self._pinned[index], self.progress
+        if progress is None:
+            return self.world.tasks.sample(1, "train", rng)[0] if pinned is None else pinned
+        progress.root(index, rng)
+        if pinned is None:
+            return progress.enter(index)
+        progress.leave(index)
+        return pinned
+
+    def _change(self, tasks: dict[int, Task]) -> None:
+        """Give simulations their tasks, and note which are new to them."""
+        if not tasks:
+            return
+        new = {index: task for index, task in tasks.items() if task != self._tasks[index]}
+        for index, task in new.items():
+            self._tasks[index] = task
+        if new:
+            self.world.apply(np.array(list(new)), list(new.values()))
+        self._changed[list(tasks)] = [index in new for index in tasks]
+
+    def about(self, index: int) -> dict[str, Any]:
+        """What the info of a reset says of a simulation: its task, and where it is in its lifetime."""
+        info: dict[str, Any] = {"task": self.task(index)}
+        if self.progress is not None:
+            info["lifetime"] = int(self.progress.lifetime[index])
+            info["episode_index"] = int(self.progress.episode[index])
+            info["lifetime_end"] = False
+            info["task_changed"] = bool(self._changed[index])
+        return info
 
     def advance(self, actions: Any, ids: NDArray[np.intp] | None = None) -> Step:
         """One control step.
@@ -129,6 +187,9 @@ class Episodes:
         """
         self._check_ready(ids)
         clipped = self._clip(actions)
+        if self.progress is not None:
+            self._changed[...] = False
+            self._change(self.progress.switches(self.elapsed, self._all if ids is None else ids))
         outcome = self.world.advance(clipped, ids)
         reward = sum(outcome.terms.values())
         self.elapsed += 1
@@ -140,6 +201,11 @@ class Episodes:
             self.num_diverged += int(diverged.sum())
             observation[diverged] = self._last[diverged]
         values = {**outcome.terms, **outcome.measures, "diverged": diverged}
+        if self.progress is not None:
+            values["lifetime"] = self.progress.lifetime.copy()
+            values["episode_index"] = self.progress.episode.copy()
+            values["lifetime_end"] = self.progress.ends(outcome.terminated | truncated)
+            values["task_changed"] = self._changed.copy()
         step = Step(observation, reward, outcome.terminated, truncated, values)
         if ids is not None:
             self._blank(step, ids)
@@ -176,9 +242,15 @@ class Episodes:
             if name != "diverged":
                 value[still] = 0
 
-    def get_state(self) -> dict[str, Any]:
-        """Everything needed to go on exactly from here: physics, clocks, tasks, last observations."""
+    def get_state(self, rngs: list[np.random.Generator]) -> dict[str, Any]:
+        """Everything needed to go on exactly from here: physics, clocks, tasks, lifetimes, last observations.
+
+        Args:
+            rngs: The generator of each simulation; their own states are for the caller to keep.
+        """
         return {
+            "progress": None if self.progress is None else self.progress.get_state(rngs),
+            "fresh": self._fresh.copy(),
             "world": copy.deepcopy(self.world.get_state()),
             "elapsed": self.elapsed.copy(),
             "tasks": copy.deepcopy(self._tasks),
@@ -192,10 +264,17 @@ class Episodes:
         """Put back what :meth:`get_state` gave, here or in another instance made with the same arguments.
 
         Raises:
-            ValueError: If the state is of another number of simulations.
+            ValueError: If the state is of another number of simulations, or only one of the two has lifetimes.
         """
         if len(state["elapsed"]) != self.world.num:
             raise ValueError(f"state of {len(state['elapsed'])} simulations, but there are {self.world.num}")
+        if (self.progress is None) != (state["progress"] is None):
+            raise ValueError(
+                "a state with lifetimes is for a world made with the same lifetime=, and only for that"
+            )
+        if self.progress is not None:
+            self.progress.set_state(state["progress"])
+        self._fresh[...] = state["fresh"]
         self._tasks = copy.deepcopy(state["tasks"])
         self._pinned = copy.deepcopy(state["pinned"])
         known = [index for index, task in enumerate(self._tasks) if task is not None]

@@ -1,55 +1,82 @@
 """Lifetimes: sequences of episodes whose task changes from one to the next, by a schedule.
 
-A schedule draws lifetimes from a world's task distribution, so that training lifetimes are made of training tasks and
-test lifetimes of test tasks.
+A schedule draws lifetimes from a world's task distribution: training lifetimes from training tasks, test lifetimes from
+test tasks.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
+from metarl.configs import from_dict
 from metarl.envs.task_distributions import Task, TaskDistribution
+from metarl.names import unknown
 
 
-class Schedule(Protocol):
-    """What a world asks of a schedule."""
+class Schedule(ABC):
+    """What makes lifetimes of tasks.
+
+    Attributes:
+        episodes: Episodes of a lifetime.
+        every: Steps after which the task changes within an episode; None if it stays to the end of the episode.
+        per_episode: Tasks that an episode goes through, by turns.
+    """
 
     episodes: int
+    every: int | None = None
+    per_episode: int = 1
 
+    @abstractmethod
     def draw(self, tasks: TaskDistribution, split: str, rng: np.random.Generator) -> list[Task]:
-        """One lifetime: a task for each episode."""
+        """One lifetime: a task for each episode; ``per_episode`` of them, one after another, if they are several."""
 
     def enumerate(self, tasks: TaskDistribution, split: str) -> list[list[Task]]:
         """Every lifetime of a split.
 
         Raises:
-            ValueError: If they are infinitely many.
+            ValueError: If they are too many to list.
+        """
+        raise ValueError(f"the lifetimes of {self} are too many to list: draw some")
+
+    def check(self, tasks: TaskDistribution) -> None:  # noqa: B027  any tasks will do by default
+        """Refuse tasks that the schedule cannot change.
+
+        Raises:
+            ValueError: Saying why.
         """
 
 
 @dataclass(frozen=True)
-class Redraw:
+class Redraw(Schedule):
     """A new task for every episode."""
 
     episodes: int = 10
     """Episodes of a lifetime."""
 
+    def __post_init__(self):
+        _at_least(1, episodes=self.episodes)
+
     def draw(self, tasks: TaskDistribution, split: str, rng: np.random.Generator) -> list[Task]:
         """Independent tasks."""
         return tasks.sample(self.episodes, split, rng)
 
-    def enumerate(self, tasks: TaskDistribution, split: str) -> list[list[Task]]:
-        """Refused: there are too many to list."""
-        raise ValueError("lifetimes of independent tasks are too many to list: draw some")
-
 
 @dataclass(frozen=True)
-class Drift:
-    """From one drawn task to another by equal steps, every number by itself."""
+class Drift(Schedule):
+    """From one drawn task to another by equal steps, every number by itself.
+
+    The two are of the split; what lies between them may be anywhere between them.
+    """
 
     episodes: int = 10
     """Episodes of a lifetime, the first in the one task and the last in the other."""
+
+    def __post_init__(self):
+        _at_least(2, episodes=self.episodes)
 
     def draw(self, tasks: TaskDistribution, split: str, rng: np.random.Generator) -> list[Task]:
         """Two tasks, and what lies between."""
@@ -57,13 +84,18 @@ class Drift:
         shares = np.linspace(0.0, 1.0, self.episodes).tolist()
         return [{key: _between(first[key], last[key], share) for key in first} for share in shares]
 
-    def enumerate(self, tasks: TaskDistribution, split: str) -> list[list[Task]]:
-        """Refused: there are too many to list."""
-        raise ValueError("drifting lifetimes are too many to list: draw some")
+    def check(self, tasks: TaskDistribution) -> None:
+        """Refuse tasks that have no others between them, such as two directions."""
+        drawn = tasks.sample(32, "all", 0)
+        for first, last in pairwise(drawn):
+            try:
+                tasks.check({key: _between(first[key], last[key], 0.5) for key in first})
+            except ValueError as error:
+                raise ValueError(f"tasks such as {first} and {last} cannot drift: {error}") from None
 
 
 @dataclass(frozen=True)
-class LegFailure:
+class LegFailure(Schedule):
     """One pair of legs loses its torque by equal steps, from all in the first episode to none in the last.
 
     Al-Shedivat et al. 2018, sec. 4.1. For tasks with `legs` and `torque`.
@@ -71,6 +103,9 @@ class LegFailure:
 
     episodes: int = 7
     """Episodes of a lifetime."""
+
+    def __post_init__(self):
+        _at_least(2, episodes=self.episodes)
 
     def draw(self, tasks: TaskDistribution, split: str, rng: np.random.Generator) -> list[Task]:
         """A pair of the split, and its decline."""
@@ -80,10 +115,82 @@ class LegFailure:
         """The decline of each pair of the split."""
         return [self._decline(task) for task in tasks.enumerate(split)]
 
+    def check(self, tasks: TaskDistribution) -> None:
+        """Refuse tasks without legs."""
+        if "legs" not in tasks.keys or "torque" not in tasks.keys:
+            raise ValueError(
+                f"leg failure is for tasks with 'legs' and 'torque', these have {list(tasks.keys)}"
+            )
+
     def _decline(self, task: Task) -> list[Task]:
         last = self.episodes - 1
         return [{**task, "torque": (last - e) / last} for e in range(self.episodes)]
 
 
+@dataclass(frozen=True)
+class Switch(Schedule):
+    """The task changes within the episode, and nothing but the reward and the dynamics tells.
+
+    An episode goes through its tasks by turns: after the last one, it returns to its first.
+    """
+
+    every: int = 100
+    """Steps from one change to the next."""
+    per_episode: int = 2
+    """Tasks of an episode."""
+    episodes: int = 1
+    """Episodes of a lifetime."""
+
+    def __post_init__(self):
+        _at_least(1, every=self.every, episodes=self.episodes)
+        _at_least(2, per_episode=self.per_episode)
+
+    def draw(self, tasks: TaskDistribution, split: str, rng: np.random.Generator) -> list[Task]:
+        """The tasks of the first episode, of the second and so on: each unlike the one before, if there are others."""
+        lifetime = tasks.sample(1, split, rng)
+        while len(lifetime) < self.episodes * self.per_episode:
+            candidates = (tasks.sample(1, split, rng)[0] for _ in range(100))
+            lifetime.append(next((task for task in candidates if task != lifetime[-1]), lifetime[-1]))
+        return lifetime
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "redraw": Redraw,
+    "drift": Drift,
+    "leg-failure": LegFailure,
+    "switch": Switch,
+}
+"""Schedules by the names that they have in JSON."""
+
+
+def as_schedule(given: Schedule | Mapping[str, Any] | str) -> Schedule:
+    """A schedule from its JSON form.
+
+    Args:
+        given: Such as ``{"schedule": "drift", "episodes": 10}``; what is left out has its default; ``"drift"`` alone
+            has only defaults. A schedule is returned as it is.
+
+    Raises:
+        ValueError: If there is no such schedule, or it has no such field, with the nearest name.
+    """
+    if isinstance(given, Schedule):
+        return given
+    fields = {"schedule": given} if isinstance(given, str) else given
+    example = '{"schedule": "drift", "episodes": 10}'
+    if not isinstance(fields, Mapping) or not isinstance(fields.get("schedule"), str):
+        raise ValueError(f"lifetime must be a schedule, such as {example}, got {given!r}")
+    name = fields["schedule"]
+    if name not in SCHEDULES:
+        raise unknown("schedule", name, SCHEDULES)
+    return from_dict(SCHEDULES[name], {key: value for key, value in fields.items() if key != "schedule"})
+
+
+def _at_least(least: int, **numbers: int) -> None:
+    for name, value in numbers.items():
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
 def _between(first: Any, last: Any, share: float) -> Any:
+    """Part of the way from one number, or nested list of numbers, to another; exact at both ends."""
     return ((1 - share) * np.asarray(first) + share * np.asarray(last)).tolist()

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.vec_env import VecEnv
 
-from metarl.envs.faces import WorldVectorEnv
+from metarl.envs.vector import WorldVectorEnv
 
 
 class SB3VecEnv(VecEnv):
