@@ -23,6 +23,8 @@ class RecurrentPPOConfig:
     """Units of each layer before the LSTM, of policy and value network alike."""
     memory: int = 64
     """Units of the LSTM; the value network has one of its own."""
+    initial_std: float = 1.0
+    """Standard deviation of the actions at the start; where effort costs, a smaller one learns sooner."""
     unroll: int = 50
     """Steps that a gradient goes back in time; longer sequences are cut, and start from the state that was sampled."""
     lr: float = 3e-4
@@ -41,6 +43,8 @@ class RecurrentPPOConfig:
     """Weight of the entropy bonus."""
 
     def __post_init__(self):
+        if self.initial_std <= 0:
+            raise ValueError(f"initial_std={self.initial_std}, expected above 0")
         for name in ("environments", "episodes", "memory", "unroll", "batch_size", "epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}, expected 1 or more")

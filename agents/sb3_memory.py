@@ -3,6 +3,7 @@
 Legend: T lifetimes side by side, E episodes, H time steps of an episode, D observation size.
 """
 
+import math
 from typing import Any
 
 import gymnasium
@@ -76,6 +77,7 @@ class MemoryTraining:
                 ent_coef=config.entropy,
                 policy_kwargs={
                     "net_arch": [],
+                    "log_std_init": math.log(config.initial_std),
                     "features_extractor_class": WhitenedLayers,
                     "features_extractor_kwargs": {"hidden": config.hidden},
                     "share_features_extractor": False,

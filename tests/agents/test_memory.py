@@ -209,7 +209,9 @@ def test_whole_lifetimes_are_lived_where_the_world_has_them():
     )
 
 
-@pytest.mark.parametrize("wrong", [{"unroll": 0}, {"environments": 0}, {"batch_size": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"unroll": 0}, {"environments": 0}, {"batch_size": 0}, {"initial_std": 0.0}]
+)
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         replace(preset("rl2"), **wrong)
