@@ -35,6 +35,8 @@ class PPOConfig:
     """Simulations that run side by side; each draws a new task whenever all start anew."""
     horizon: int | None = None
     """Steps of one episode, and of one rollout; unset, the world's own."""
+    lifetimes: bool = True
+    """Train on episodes of the world's lifetimes, if it has any; else on its tasks as they stand (no leg has failed)."""
     hidden: tuple[int, ...] = (64, 64)
     """Units of each hidden layer, of policy and value network alike."""
     initial_std: float = 1.0

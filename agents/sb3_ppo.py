@@ -69,7 +69,8 @@ class PPOTraining:
 
     def collect(self, rng: np.random.Generator) -> Batch:
         """One episode in every simulation, on freshly drawn train tasks."""
-        self.env.set_task(draw_episodes(self.env, self.env.num_envs, "train", rng))
+        draw = draw_episodes if self.config.lifetimes else draw_tasks
+        self.env.set_task(draw(self.env, self.env.num_envs, "train", rng))
         self._sb3_env.seed(int(rng.integers(2**31)))
         self.optimizer.seed = int(rng.integers(2**31))
         batch = collect(self.model, self._sb3_env)

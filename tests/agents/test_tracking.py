@@ -115,6 +115,13 @@ def test_an_episode_that_reached_its_end_is_not_valued_beyond_it():
     assert np.array_equal(cut.rewards[:-1], over.rewards[:-1])
 
 
+@pytest.mark.parametrize(("lifetimes", "expected"), [(True, {1 - e / 6 for e in range(7)}), (False, {1.0})])
+def test_training_is_on_the_episodes_of_lifetimes_or_before_any_leg_failed(lifetimes, expected):
+    training = trained("metarl/HexapodLegFailure-v0", environments=60, horizon=2, lifetimes=lifetimes)
+    got = {training.env.get_task()[i]["torque"] for i in range(60)}
+    assert sorted(got) == pytest.approx(sorted(expected))
+
+
 def test_a_world_that_tells_its_speed_has_it_measured():
     training = trained("metarl/HexapodLegFailure-v0")
     lives = training.live([[{"legs": [1, 2], "torque": t} for t in (1.0, 0.5)]] * 2, np.random.default_rng(0))
