@@ -163,7 +163,7 @@ def test_vector_tasks(world):
     assert env.get_task() == tasks[::-1]
     with pytest.raises(ValueError, match="expected"):
         env.set_task(tasks[:2])
-    with pytest.raises(ValueError, match="key.*nonsense"):
+    with pytest.raises(ValueError, match=r"key.*nonsense"):
         env.set_task({"nonsense": 1.0})
 
 

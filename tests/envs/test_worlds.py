@@ -14,6 +14,7 @@ SPLITS = {
     "metarl/AntGoal-v0": "8673655f8464",
     "metarl/CheetahDir-v0": "2b1a2b1738bf",
     "metarl/CheetahVel-v0": "0244506f6899",
+    "metarl/HexapodLegFailure-v0": "987aca87c982",
     "metarl/HopperParams-v0": "e4c8e282fc05",
     "metarl/PointNavigation-v0": "afba152bc65c",
     "metarl/WalkerParams-v0": "af0c8763aea5",
@@ -52,6 +53,7 @@ def test_official_check(world):
         ("AntGoal", 113, 8, 200, 20),
         ("HopperParams", 11, 3, 200, 125),
         ("WalkerParams", 17, 6, 200, 125),
+        ("HexapodLegFailure", 37, 12, 500, 20),
     ],
 )
 def test_sizes(world, size, actions, horizon, fps):
@@ -243,7 +245,8 @@ def test_starts_are_spread_as_told(world):
     env = gymnasium.make_vec(world, num_envs=400, vectorization_mode="vector_entry_point").unwrapped
     env.reset(seed=0)
     simulation = env.world.simulation
-    away = simulation.qpos - simulation.model.qpos0
+    model = simulation.model
+    away = simulation.qpos - (model.key_qpos[0] if model.nkey else model.qpos0)
     gentle = "Params" in world
     largest = 0.005 if gentle else 0.1
     assert np.abs(away).max() <= largest

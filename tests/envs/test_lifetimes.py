@@ -1,0 +1,510 @@
+"""Lifetimes: what schedules draw, and how episodes follow them, the same on both faces."""
+
+import copy
+import json
+import pickle
+from itertools import pairwise
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from stable_baselines3.common.env_checker import check_env as check_for_sb3
+
+from metarl.envs.lifetimes import Drift, LegFailure, Redraw, Switch, as_schedule
+from metarl.envs.sb3 import as_sb3
+from metarl.envs.task_distributions import FiniteTasks, IntervalTasks
+
+SEED = 11
+KEYS = ("lifetime", "episode_index", "lifetime_end", "task_changed")
+# A world and a schedule of each kind; episodes of 5 steps.
+CASES = [
+    ("metarl/HexapodLegFailure-v0", {"schedule": "leg-failure", "episodes": 3}),
+    ("metarl/CheetahVel-v0", {"schedule": "drift", "episodes": 3}),
+    ("metarl/HopperParams-v0", {"schedule": "drift", "episodes": 2}),
+    ("metarl/WalkerParams-v0", {"schedule": "switch", "every": 2, "per_episode": 2, "episodes": 2}),
+    ("metarl/AntGoal-v0", {"schedule": "drift", "episodes": 2}),
+    ("metarl/AntDir-v0", {"schedule": "switch", "every": 3, "per_episode": 2, "episodes": 1}),
+    ("metarl/PointNavigation-v0", {"schedule": "redraw", "episodes": 3}),
+]
+
+
+def make(world, **arguments):
+    return gymnasium.make(world, **arguments).unwrapped
+
+
+def make_vec(world, num=3, **arguments):
+    env = gymnasium.make_vec(world, num_envs=num, vectorization_mode="vector_entry_point", **arguments)
+    return env.unwrapped
+
+
+def actions_for(env, steps, seed=0):
+    return np.random.default_rng(seed).uniform(-1, 1, (steps, *env.action_space.shape)).astype(np.float32)
+
+
+def assert_same(ours, theirs, path=""):
+    if isinstance(ours, dict):
+        assert ours.keys() == theirs.keys(), path
+        for key in ours:
+            assert_same(ours[key], theirs[key], f"{path}/{key}")
+    elif isinstance(ours, tuple) or (isinstance(ours, np.ndarray) and ours.dtype == object):
+        assert len(ours) == len(theirs), path
+        for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            assert_same(one, other, f"{path}[{index}]")
+    else:
+        np.testing.assert_array_equal(ours, theirs, err_msg=path, strict=isinstance(ours, np.ndarray))
+
+
+def place(info):
+    return info["lifetime"], info["episode_index"]
+
+
+def play(env, action=None):
+    """Steps to the end of an episode; the infos of the steps."""
+    infos, over = [], False
+    while not over:
+        _, _, terminated, truncated, info = env.step(env.action_space.sample() if action is None else action)
+        infos.append(info)
+        over = terminated or truncated
+    return infos
+
+
+def life(env, episodes, action=None, **first):
+    """Infos of the resets of some episodes, played to their ends."""
+    infos = [env.reset(**first)[1]]
+    for _ in range(episodes - 1):
+        play(env, action)
+        infos.append(env.reset()[1])
+    return infos
+
+
+# What schedules draw
+
+
+def test_drift_by_hand():
+    tasks = IntervalTasks("velocity", 0.0, 3.0)
+    first, last = (task["velocity"] for task in tasks.sample(2, "train", 4))
+    drawn = Drift(5).draw(tasks, "train", np.random.default_rng(4))
+    assert [task["velocity"] for task in drawn] == pytest.approx(
+        [first, 0.75 * first + 0.25 * last, (first + last) / 2, 0.25 * first + 0.75 * last, last], abs=1e-15
+    )
+    assert (drawn[0]["velocity"], drawn[-1]["velocity"]) == (first, last)
+    with pytest.raises(ValueError, match="too many"):
+        Drift(5).enumerate(tasks, "train")
+
+
+def test_drift_of_nested_lists():
+    env = make("metarl/HopperParams-v0", lifetime="drift")
+    life = env.sample_lifetimes(1, "test", 0)[0]
+    assert len(life) == 10
+    assert env.tasks.contains(life[0], "test")
+    assert env.tasks.contains(life[-1], "test")
+    for key, value in life[0].items():
+        between = (2 / 3) * np.array(value) + (1 / 3) * np.array(life[-1][key])
+        np.testing.assert_allclose(life[3][key], between, rtol=1e-13)
+    assert json.loads(json.dumps(life)) == life
+
+
+def test_leg_failure_by_hand():
+    env = make("metarl/HexapodLegFailure-v0")
+    assert env.world.lifetime == LegFailure(7)
+    test = env.enumerate_lifetimes("test")
+    assert [life[0]["legs"] for life in test] == [[1, 2], [3, 4], [5, 6]]
+    for life in env.enumerate_lifetimes("all"):
+        assert [task["torque"] for task in life] == [1, 5 / 6, 2 / 3, 1 / 2, 1 / 3, 1 / 6, 0]
+        assert {tuple(task["legs"]) for task in life} == {tuple(life[0]["legs"])}
+        assert [env.tasks.check(task) for task in life] == life
+
+
+def test_training_and_test_lifetimes_are_disjoint():
+    for face in (make, make_vec):
+        env = face("metarl/HexapodLegFailure-v0")
+        train, test, every = (env.enumerate_lifetimes(split) for split in ("train", "test", "all"))
+        assert (len(train), len(test), len(every)) == (12, 3, 15)
+        assert not [life for life in train if life in test]
+        assert all(life in every for life in train + test)
+        assert all(life in train for life in env.sample_lifetimes(40, "train", 0))
+        assert all(life in test for life in env.sample_lifetimes(40, "test", 0))
+        drawn = env.sample_lifetimes(40, "test", 0)
+        assert (
+            drawn
+            == env.sample_lifetimes(40, "test", 0)
+            == env.sample_lifetimes(40, "test", np.random.default_rng(0))
+        )
+        assert drawn != env.sample_lifetimes(40, "test", 1)
+
+
+def test_redraw_draws_from_the_split():
+    env = make("metarl/CheetahVel-v0", lifetime=Redraw(4))
+    for split in ("train", "test"):
+        for life in env.sample_lifetimes(5, split, 3):
+            assert len({task["velocity"] for task in life}) == 4
+            assert all(env.tasks.contains(task, split) for task in life)
+
+
+def test_switch_never_stays_if_it_can_go():
+    two, one = FiniteTasks("direction", (1.0, -1.0)), FiniteTasks("direction", (1.0, -1.0), (-1.0,))
+    rng = np.random.default_rng(0)
+    signs = [task["direction"] for task in Switch(every=1, per_episode=2, episodes=8).draw(two, "train", rng)]
+    assert [a * b for a, b in pairwise(signs)] == [-1.0] * 15
+    assert Switch(per_episode=3).draw(one, "test", rng) == [{"direction": -1.0}] * 3
+
+
+def test_json_form():
+    assert as_schedule({"schedule": "drift", "episodes": 4}) == Drift(4)
+    assert as_schedule("leg-failure") == LegFailure(7)
+    assert as_schedule({"schedule": "switch", "every": 20}) == Switch(every=20, per_episode=2, episodes=1)
+    assert as_schedule(Redraw(2)) == Redraw(2)
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "message"),
+    [
+        ("drfit", "unknown schedule 'drfit': did you mean 'drift'"),
+        ({"schedule": "drift", "episods": 3}, "did you mean 'episodes'"),
+        ({"schedule": "drift", "episodes": 1}, "episodes must be at least 2, got 1"),
+        ({"schedule": "drift", "episodes": "3"}, "episodes"),
+        ({"schedule": "redraw", "episodes": 0}, "episodes must be at least 1"),
+        ({"schedule": "switch", "every": 0}, "every must be at least 1"),
+        ({"schedule": "switch", "per_episode": 1}, "per_episode must be at least 2"),
+        ({"episodes": 3}, "lifetime must be a schedule, such as"),
+        (7, "lifetime must be a schedule, such as"),
+        ("leg-failure", "for tasks with 'legs' and 'torque'"),
+    ],
+)
+def test_mistakes_are_named(lifetime, message):
+    for face in (make, make_vec):
+        with pytest.raises(ValueError, match=message):
+            face("metarl/CheetahVel-v0", lifetime=lifetime)
+
+
+@pytest.mark.parametrize("world", ["CheetahDir", "AntDir", "HexapodLegFailure"])
+def test_what_has_nothing_between_cannot_drift(world):
+    with pytest.raises(ValueError, match="cannot drift"):
+        make(f"metarl/{world}-v0", lifetime="drift")
+
+
+def test_worlds_without_a_schedule_say_so():
+    for env in (make("metarl/CheetahVel-v0"), make_vec("metarl/CheetahVel-v0")):
+        with pytest.raises(ValueError, match="lifetime="):
+            env.sample_lifetimes(1)
+        with pytest.raises(ValueError, match="lifetime="):
+            env.enumerate_lifetimes("test")
+        with pytest.raises(ValueError, match="lifetime="):
+            env.reset(seed=0, options={"new_lifetime": True})
+        assert not set(KEYS) & set(env.reset(seed=0)[1])
+        assert not set(KEYS) & set(env.step(env.action_space.sample())[4])
+    with pytest.raises(ValueError, match="did you mean 'lifetime'"):
+        make("metarl/CheetahVel-v0", lifetimes="drift")
+
+
+def test_tasks_that_change_within_episodes_are_no_list_of_episodes():
+    env = make("metarl/AntDir-v0", lifetime="switch")
+    with pytest.raises(ValueError, match="change within"):
+        env.sample_lifetimes(1)
+
+
+# How episodes follow them
+
+
+def test_trace():
+    env = make("metarl/CheetahVel-v0", horizon=3, lifetime=Drift(3))
+    infos = life(env, 8, seed=SEED)
+    assert [place(info) for info in infos] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
+    velocity = [info["task"]["velocity"] for info in infos]
+    assert velocity[1] == pytest.approx((velocity[0] + velocity[2]) / 2)
+    assert velocity[4] == pytest.approx((velocity[3] + velocity[5]) / 2)
+    assert len(set(velocity)) == 8
+    assert [info["task_changed"] for info in infos] == [False] + [True] * 7
+    assert all(env.tasks.contains(infos[k]["task"], "train") for k in (0, 2, 3, 5, 6))
+
+
+def test_the_first_episodes_are_of_the_seed():
+    """Lifetimes are the same as if they alone were drawn: from child k of the seed."""
+    env = make("metarl/CheetahVel-v0", horizon=1, lifetime=Drift(2))
+    infos = life(env, 6, seed=5)
+    for k in range(3):
+        rng = np.random.default_rng(np.random.SeedSequence(5, spawn_key=(k,)))
+        assert [info["task"] for info in infos[2 * k : 2 * k + 2]] == Drift(2).draw(env.tasks, "train", rng)
+
+
+@pytest.mark.parametrize(("world", "lifetime"), CASES)
+def test_tasks_depend_on_the_seed_alone(world, lifetime):
+    env, twin = (make(world, horizon=5, lifetime=lifetime) for _ in range(2))
+    env.action_space.seed(1), twin.action_space.seed(2)
+    tasks = [info["task"] for info in life(env, 7, seed=SEED)]
+    # Another policy, and episodes that are broken off, change nothing.
+    other = [twin.reset(seed=SEED)[1]["task"]]
+    for number in range(6):
+        if number % 2:
+            play(twin)
+        else:
+            twin.step(twin.action_space.sample())
+        other.append(twin.reset()[1]["task"])
+    assert tasks == other
+    assert tasks != [info["task"] for info in life(env, 7, seed=SEED + 1)]
+
+
+def test_starts_are_those_of_pinned_tasks():
+    """The initial state comes from another generator than the tasks."""
+    one, two = (make("metarl/HexapodLegFailure-v0", horizon=2) for _ in range(2))
+    task = {"legs": [1, 4], "torque": 0.3}
+    first, second = one.reset(seed=4), two.reset(seed=4, options={"task": task})
+    assert second[1]["task"] == task != first[1]["task"]
+    for _ in range(9):
+        np.testing.assert_array_equal(first[0], second[0])
+        first, second = one.reset(), two.reset()
+
+
+def test_lifetime_end_on_the_last_step_of_the_last_episode():
+    env = make("metarl/HopperParams-v0", horizon=4, lifetime=Drift(2))
+    env.reset(seed=0)
+    ends = []
+    for _ in range(4):
+        ends.append([info["lifetime_end"] for info in play(env, np.zeros(3))])
+        assert env.reset()[1]["lifetime_end"] is False
+    assert ends == [[False] * 4, [False] * 3 + [True]] * 2
+
+
+def test_lifetime_end_where_the_body_falls():
+    env = make("metarl/HopperParams-v0", lifetime=Redraw(1))
+    env.reset(seed=0)
+    infos = play(env, np.array([1.0, 1.0, -1.0]))
+    assert 1 < len(infos) < env.horizon  # fell
+    assert [info["lifetime_end"] for info in infos] == [False] * (len(infos) - 1) + [True]
+
+
+def test_new_lifetime():
+    env = make("metarl/CheetahVel-v0", horizon=2, lifetime=Drift(3))
+    full = [info["task"] for info in life(env, 9, seed=3)]
+    assert place(env.reset(seed=3, options={"new_lifetime": True})[1]) == (0, 0)  # nothing there to leave
+    env.reset()
+    _, info = env.reset(options={"new_lifetime": True})
+    assert (place(info), info["task"]) == ((1, 0), full[3])
+    _, info = env.reset(options={"new_lifetime": False})
+    assert (place(info), info["task"]) == ((1, 1), full[4])
+    assert place(env.reset()[1]) == (1, 2)
+    _, info = env.reset(options={"new_lifetime": True})  # no lifetime is left out after a last episode
+    assert (place(info), info["task"]) == ((2, 0), full[6])
+    with pytest.raises(ValueError, match="new_lifetime"):
+        env.reset(options={"new_lifetime": "yes"})
+
+
+def test_new_lifetime_of_some():
+    env = make_vec("metarl/CheetahVel-v0", lifetime=Drift(3))
+    env.reset(seed=3)
+    info = env.reset(options={"new_lifetime": np.array([False, True, False])})[1]
+    assert (list(info["lifetime"]), list(info["episode_index"])) == ([0, 1, 0], [1, 0, 1])
+    mask = np.array([True, True, False])
+    info = env.reset(options={"new_lifetime": True, "reset_mask": mask})[1]
+    assert list(info["_lifetime"]) == list(mask)
+    assert (list(info["lifetime"]), list(info["episode_index"])) == ([1, 2, 0], [0, 0, 0])
+    info = env.reset()[1]
+    assert (list(info["lifetime"]), list(info["episode_index"])) == ([1, 2, 0], [1, 1, 2])
+
+
+def test_a_pinned_task_is_no_part_of_a_lifetime():
+    env = make("metarl/CheetahVel-v0", horizon=2, lifetime=Drift(3))
+    full = [info["task"] for info in life(env, 4, seed=3)]
+    env.reset(seed=3)
+    for options in ({"task": {"velocity": 1.25}}, None):  # stays pinned
+        _, info = env.reset(options=options)
+        assert (place(info), info["task"]) == ((-1, -1), {"velocity": 1.25})
+        infos = play(env)
+        assert [place(info) for info in infos] == [(-1, -1)] * 2
+        assert not any(info["lifetime_end"] for info in infos)
+    env.set_task(None)
+    _, info = env.reset()
+    assert (place(info), info["task"]) == ((0, 1), full[1])
+
+
+def test_a_pinned_task_does_not_switch():
+    env = make("metarl/AntDir-v0", horizon=6, lifetime=Switch(every=2))
+    env.reset(seed=0, options={"task": {"direction": -1.0}})
+    assert not any(info["task_changed"] for info in play(env))
+    assert env.get_task() == {"direction": -1.0}
+
+
+def test_some_pinned_beside_others():
+    env = make_vec("metarl/CheetahVel-v0", horizon=2, lifetime=Drift(3))
+    task = {"velocity": 2.0}
+    info = env.reset(seed=0, options={"tasks": [None, task, None]})[1]
+    assert list(info["lifetime"]) == [0, -1, 0]
+    for action in actions_for(env, 4):
+        info = env.step(action)[4]
+    assert list(info["lifetime"]) == [0, -1, 0]
+    assert list(info["episode_index"]) == [2, -1, 2]
+    assert env.get_task()[1] == task != env.get_task()[0]
+
+
+# Switching within an episode
+
+
+def test_switch_within_an_episode():
+    env = make("metarl/AntDir-v0", horizon=9, lifetime=Switch(every=3, per_episode=2, episodes=2))
+    _, info = env.reset(seed=0)
+    first = info["task"]["direction"]
+    changed, directions = [], []
+    for _ in range(9):
+        velocity = env.world.simulation.qpos[0, 0]
+        info = env.step(env.action_space.sample())[4]
+        velocity = (env.world.simulation.qpos[0, 0] - velocity) / env.world.dt
+        changed.append(info["task_changed"])
+        directions.append(info["reward_forward"] / velocity)
+        assert env.get_task() == {"direction": pytest.approx(directions[-1])}
+    # The fourth step is the first under the new task; the third task of the episode is the first one again.
+    assert changed == [False, False, False, True, False, False, True, False, False]
+    np.testing.assert_allclose(directions, first * np.repeat([1.0, -1.0, 1.0], 3))
+
+
+def test_switch_changes_the_physics_and_only_those():
+    """Up to the switch all is as under the first task; then as if the second were put upon that very state."""
+    env, twin = (make("metarl/WalkerParams-v0", lifetime=each) for each in (Switch(every=4), None))
+    first, info = env.reset(seed=2)
+    np.testing.assert_array_equal(first, twin.reset(seed=2, options={"task": info["task"]})[0])
+    tasks, switched, same = [info["task"]], [], []
+    for number, action in enumerate(actions_for(env, 8)):
+        if number == 4:
+            kept = twin.get_state()
+            same = twin.step(action)[0]
+            twin.set_state(kept)
+            env_mass = env.world.simulation.snapshot(0)[0].body_mass.copy()
+            assert env.get_task() == tasks[0]
+        mine = env.step(action)
+        if number == 4:
+            tasks.append(env.get_task())
+            twin.world.apply(np.arange(1), [tasks[1]])
+            assert np.abs(env.world.simulation.snapshot(0)[0].body_mass - env_mass).max() > 0.01
+            assert np.abs(mine[0] - same).max() > 1e-3
+        theirs = twin.step(action)
+        np.testing.assert_array_equal(mine[0], theirs[0])
+        assert mine[1] == theirs[1]
+        switched.append(mine[4]["task_changed"])
+    assert tasks[0] != tasks[1]
+    assert switched == [False] * 4 + [True] + [False] * 3
+
+
+def test_each_simulation_switches_by_its_own_clock():
+    env = make_vec("metarl/AntDir-v0", 2, autoreset_mode="Disabled", lifetime=Switch(every=4))
+    env.reset(seed=0)
+    changed = []
+    for number, action in enumerate(actions_for(env, 9)):
+        if number == 2:
+            env.reset(options={"reset_mask": np.array([False, True])})
+        changed.append(env.step(action)[4]["task_changed"].tolist())
+    assert [number for number, each in enumerate(changed) if each[0]] == [4, 8]
+    assert [number for number, each in enumerate(changed) if each[1]] == [6]
+
+
+# Both faces
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
+@pytest.mark.parametrize(("world", "lifetime"), CASES)
+def test_vector_face_equals_sync_vector_env(world, lifetime, mode):
+    ours = make_vec(world, horizon=5, autoreset_mode=mode, lifetime=lifetime)
+    theirs = SyncVectorEnv(
+        [lambda: gymnasium.make(world, horizon=5, lifetime=lifetime)] * 3, autoreset_mode=mode
+    )
+    assert_same(ours.reset(seed=SEED), theirs.reset(seed=SEED))
+    lifetimes = set()
+    for number, action in enumerate(actions_for(ours, 33)):
+        step = ours.step(action)
+        assert_same(step, theirs.step(action), f"step {number}")
+        lifetimes |= set(step[4]["lifetime"].tolist())
+    assert {0, 1} <= lifetimes
+    assert_same(ours.reset(options={"new_lifetime": True}), theirs.reset(options={"new_lifetime": True}))
+    task = ours.sample_tasks(1, "test", 0)[0]
+    assert_same(ours.reset(options={"task": task}), theirs.reset(options={"task": task}))
+    assert_same(ours.step(action), theirs.step(action))
+
+
+@pytest.mark.parametrize(("world", "lifetime"), CASES)
+def test_disabled_equals_the_scalar_face(world, lifetime):
+    """Without autoreset each simulation lives as a scalar one does that is reset where it ends."""
+    env = make_vec(world, 2, horizon=5, autoreset_mode="Disabled", lifetime=lifetime)
+    alone = [make(world, horizon=5, lifetime=lifetime) for _ in range(2)]
+    obs, info = env.reset(seed=SEED)
+    for index, each in enumerate(alone):
+        assert_same(each.reset(seed=SEED + index)[0], obs[index])
+    for action in actions_for(env, 22):
+        obs, reward, terminated, truncated, info = env.step(action)
+        going = info["_lifetime"]
+        for index in np.flatnonzero(going):
+            mine = alone[index].step(action[index])
+            np.testing.assert_array_equal(mine[0], obs[index])
+            assert mine[1:4] == (reward[index], terminated[index], truncated[index])
+            assert {key: mine[4][key] for key in KEYS} == {key: info[key][index] for key in KEYS}
+        finished = terminated | truncated
+        if finished.all():
+            obs, info = env.reset(options={"reset_mask": finished})
+            for index, each in enumerate(alone):
+                first, other = each.reset()
+                np.testing.assert_array_equal(first, obs[index])
+                assert {key: other[key] for key in KEYS} == {key: info[key][index] for key in KEYS}
+                assert env.get_task()[index] == other["task"]
+    assert env.reset()[1]["lifetime"].max() >= 1
+
+
+@pytest.mark.parametrize(("world", "lifetime"), CASES)
+def test_copies_live_on_exactly(world, lifetime):
+    for env in (make(world, horizon=5, lifetime=lifetime), make_vec(world, horizon=5, lifetime=lifetime)):
+        env.reset(seed=SEED), env.reset(), env.reset()
+        actions = actions_for(env, 12)
+        for action in actions[:3]:
+            env.step(action)
+        twins = [copy.deepcopy(env), pickle.loads(pickle.dumps(env))]
+        state = env.get_state()
+        after = [env.step(actions[3]), env.step(actions[4]), *(env.reset() for _ in range(7))]
+        env.set_state(state)
+        for each in (env, *twins):
+            again = [each.step(actions[3]), each.step(actions[4]), *(each.reset() for _ in range(7))]
+            for one, other in zip(after, again, strict=True):
+                assert_same(one, other)
+
+
+@pytest.mark.parametrize("face", [make, make_vec])
+def test_copies_before_the_first_reset_live_the_same(face):
+    env = face("metarl/CheetahVel-v0", lifetime="redraw")
+    twin = pickle.loads(pickle.dumps(env))
+    for _ in range(12):
+        assert_same(env.reset(), twin.reset())
+
+
+def test_states_with_and_without_lifetimes_do_not_mix():
+    env, without = make("metarl/CheetahVel-v0", lifetime="drift"), make("metarl/CheetahVel-v0")
+    env.reset(seed=0), without.reset(seed=0)
+    with pytest.raises(ValueError, match="lifetime="):
+        env.set_state(without.get_state())
+    with pytest.raises(ValueError, match="lifetime="):
+        without.set_state(env.get_state())
+
+
+@pytest.mark.parametrize(("world", "lifetime"), CASES)
+@pytest.mark.filterwarnings("error", "ignore:.*Box observation space (minimum|maximum) value is.*")
+def test_official_checks(world, lifetime):
+    check_env(make(world, lifetime=lifetime), skip_render_check=True)
+
+
+@pytest.mark.parametrize(("world", "lifetime"), CASES)
+@pytest.mark.filterwarnings("error:.*(python|type|dtype).*")
+def test_check_for_sb3(world, lifetime):
+    check_for_sb3(make(world, lifetime=lifetime), skip_render_check=True)
+
+
+def test_stable_baselines_sees_lifetimes():
+    env = as_sb3("metarl/CheetahVel-v0", 2, horizon=2, lifetime=Drift(2))
+    env.seed(0)
+    env.reset()
+    ends, places = [], []
+    for _ in range(8):
+        done, infos = env.step(np.zeros((2, 6), np.float32))[2:]
+        ends.append(infos[0]["lifetime_end"])
+        if done[0]:
+            places.append((place(infos[0]), place(env.reset_infos[0])))
+    assert ends == [False, False, False, True] * 2
+    assert places == [((0, 0), (0, 1)), ((0, 1), (1, 0)), ((1, 0), (1, 1)), ((1, 1), (2, 0))]
+    env.set_options({"new_lifetime": True})
+    env.reset()
+    assert [place(info) for info in env.reset_infos] == [(3, 0)] * 2
