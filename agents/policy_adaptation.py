@@ -21,8 +21,9 @@ from metarl.agents.estimators import (
 )
 from metarl.agents.policies import GaussianPolicy, log_probability
 from metarl.agents.recurrent_policies import fold, memory_at_chunks, unfold
-from metarl.agents.rollouts import Trajectories
+from metarl.agents.rollouts import Trajectories, one_torch_thread
 from metarl.nn import stateless
+from metarl.tasks import over_tasks
 from metarl.update_rules import SGD, LearnedSGD
 
 Valued = dict[str, Tensor]
@@ -186,8 +187,21 @@ class PolicyAdaptation:
             As `params`.
         """
         frozen = {name: value.detach() for name, value in params.items()}
+        if self.policy.unroll is not None and valued["obs"].device.type == "cpu":
+            return self._step_one_by_one(frozen, valued, step)
         stepped = torch.vmap(lambda one, data: self.step(one, data, step))(frozen, valued)
         return {name: value.detach() for name, value in stepped.items()}
+
+    @torch.no_grad()
+    def _step_one_by_one(self, params: dict[str, Tensor], valued: Valued, step: int) -> dict[str, Tensor]:
+        """As `step_tasks`: what a network with memory computes for one task fits a CPU's cache, for many it does not."""
+        nothing = torch.zeros(())
+
+        def task(_, one: tuple[dict[str, Tensor], Valued]) -> tuple[Tensor, dict[str, Tensor]]:
+            return nothing, self.step(*one, step)
+
+        how = "threads" if torch.get_num_threads() > 1 else "loop"
+        return over_tasks(task, how=how)({}, (params, valued))[1]
 
     @torch.no_grad()
     def value_tasks(
@@ -204,7 +218,8 @@ class PolicyAdaptation:
             return value_trajectories(trajectories, sampling)
         seen = {"obs": trajectories.obs}
         if self.value.unroll is not None:
-            seen["value_memory"] = torch.vmap(self.value_memory)(params, trajectories.obs)
+            with one_torch_thread():
+                seen["value_memory"] = torch.vmap(self.value_memory)(params, trajectories.obs)
         values = torch.vmap(self.values)(params, seen)
         return value_trajectories(trajectories, sampling, values) | seen
 
