@@ -35,8 +35,10 @@ def start_from(module: MetaParameters, path: str | Path) -> None:
         found = _of_ppo(found, module)
     own = module.state_dict()
     shared = {name: value for name, value in found.items() if name in own and not name.startswith("rule.")}
-    if not any(name.startswith("policy.") for name in shared):
-        raise ValueError(f"{path} holds no policy that {type(module).__name__} could start from")
+    if not any(name.startswith("policy.network.") for name in shared):
+        raise ValueError(
+            f"{path} holds no policy that {type(module).__name__} could start from: train with the same policy.body"
+        )
     for name, value in shared.items():
         target = own[name]
         if value.shape == target.shape:
