@@ -319,6 +319,30 @@ def test_a_pinned_task_is_no_part_of_a_lifetime():
     assert (place(info), info["task"]) == ((0, 1), full[1])
 
 
+def test_task_changed_at_resets():
+    env = make("metarl/CheetahVel-v0", lifetime=Redraw(2))
+    task = {"velocity": 1.25}
+    resets = [{"seed": 0}, {}, {"seed": 0}, {"options": {"task": task}}, {}, {"seed": 1}]
+    assert [env.reset(**each)[1]["task_changed"] for each in resets] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_a_new_lifetime_waits_for_pinned_tasks_in_copies_too():
+    env = make("metarl/CheetahVel-v0", lifetime=Redraw(5))
+    env.reset(seed=0), env.reset()
+    env.reset(options={"task": {"velocity": 1.25}, "new_lifetime": True})
+    env.set_task(None)
+    twin = pickle.loads(pickle.dumps(env))
+    for each in (env, twin):
+        assert place(each.reset()[1]) == (1, 0)
+
+
 def test_a_pinned_task_does_not_switch():
     env = make("metarl/AntDir-v0", horizon=6, lifetime=Switch(every=2))
     env.reset(seed=0, options={"task": {"direction": -1.0}})
