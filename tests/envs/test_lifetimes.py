@@ -444,6 +444,22 @@ def test_vector_face_equals_sync_vector_env(world, lifetime, mode):
     assert_same(ours.step(action), theirs.step(action))
 
 
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
+def test_faces_agree_where_simulations_end_at_different_times(mode):
+    arguments = {"horizon": 60, "lifetime": Switch(every=7, per_episode=2, episodes=2)}
+    world = "metarl/HopperParams-v0"
+    ours = make_vec(world, autoreset_mode=mode, **arguments)
+    theirs = SyncVectorEnv([lambda: gymnasium.make(world, **arguments)] * 3, autoreset_mode=mode)
+    assert_same(ours.reset(seed=SEED), theirs.reset(seed=SEED))
+    numbers = set()
+    for number, action in enumerate(actions_for(ours, 120)):
+        step = ours.step(action)
+        assert_same(step, theirs.step(action), f"step {number}")
+        numbers.add(int((step[2] | step[3]).sum()))
+    assert {0, 1} <= numbers  # ended one at a time
+    assert step[4]["lifetime"].max() > 0
+
+
 @pytest.mark.parametrize(("world", "lifetime"), CASES)
 def test_disabled_equals_the_scalar_face(world, lifetime):
     """Without autoreset each simulation lives as a scalar one does that is reset where it ends."""
