@@ -1,9 +1,7 @@
-"""Lifetimes: what schedules draw, and how episodes follow them, the same on both faces."""
+"""Lifetimes: how episodes follow them, the same on both faces."""
 
 import copy
-import json
 import pickle
-from itertools import pairwise
 
 import gymnasium
 import numpy as np
@@ -12,9 +10,8 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.env_checker import check_env as check_for_sb3
 
-from metarl.envs.lifetimes import Drift, LegFailure, Redraw, Switch, as_schedule
+from metarl.envs.lifetimes import Drift, Redraw, Switch
 from metarl.envs.sb3 import as_sb3
-from metarl.envs.task_distributions import FiniteTasks, IntervalTasks
 
 SEED = 11
 KEYS = ("lifetime", "episode_index", "lifetime_end", "task_changed")
@@ -77,135 +74,6 @@ def life(env, episodes, action=None, **first):
         play(env, action)
         infos.append(env.reset()[1])
     return infos
-
-
-# What schedules draw
-
-
-def test_drift_by_hand():
-    tasks = IntervalTasks("velocity", 0.0, 3.0)
-    first, last = (task["velocity"] for task in tasks.sample(2, "train", 4))
-    drawn = Drift(5).draw(tasks, "train", np.random.default_rng(4))
-    assert [task["velocity"] for task in drawn] == pytest.approx(
-        [first, 0.75 * first + 0.25 * last, (first + last) / 2, 0.25 * first + 0.75 * last, last], abs=1e-15
-    )
-    assert (drawn[0]["velocity"], drawn[-1]["velocity"]) == (first, last)
-    with pytest.raises(ValueError, match="too many"):
-        Drift(5).enumerate(tasks, "train")
-
-
-def test_drift_of_nested_lists():
-    env = make("metarl/HopperParams-v0", lifetime="drift")
-    life = env.sample_lifetimes(1, "test", 0)[0]
-    assert len(life) == 10
-    assert env.tasks.contains(life[0], "test")
-    assert env.tasks.contains(life[-1], "test")
-    for key, value in life[0].items():
-        between = (2 / 3) * np.array(value) + (1 / 3) * np.array(life[-1][key])
-        np.testing.assert_allclose(life[3][key], between, rtol=1e-13)
-    assert json.loads(json.dumps(life)) == life
-
-
-def test_leg_failure_by_hand():
-    env = make("metarl/HexapodLegFailure-v0")
-    assert env.world.lifetime == LegFailure(7)
-    test = env.enumerate_lifetimes("test")
-    assert [life[0]["legs"] for life in test] == [[1, 2], [3, 4], [5, 6]]
-    for life in env.enumerate_lifetimes("all"):
-        assert [task["torque"] for task in life] == [1, 5 / 6, 2 / 3, 1 / 2, 1 / 3, 1 / 6, 0]
-        assert {tuple(task["legs"]) for task in life} == {tuple(life[0]["legs"])}
-        assert [env.tasks.check(task) for task in life] == life
-
-
-def test_training_and_test_lifetimes_are_disjoint():
-    for face in (make, make_vec):
-        env = face("metarl/HexapodLegFailure-v0")
-        train, test, every = (env.enumerate_lifetimes(split) for split in ("train", "test", "all"))
-        assert (len(train), len(test), len(every)) == (12, 3, 15)
-        assert not [life for life in train if life in test]
-        assert all(life in every for life in train + test)
-        assert all(life in train for life in env.sample_lifetimes(40, "train", 0))
-        assert all(life in test for life in env.sample_lifetimes(40, "test", 0))
-        drawn = env.sample_lifetimes(40, "test", 0)
-        assert (
-            drawn
-            == env.sample_lifetimes(40, "test", 0)
-            == env.sample_lifetimes(40, "test", np.random.default_rng(0))
-        )
-        assert drawn != env.sample_lifetimes(40, "test", 1)
-
-
-def test_redraw_draws_from_the_split():
-    env = make("metarl/CheetahVel-v0", lifetime=Redraw(4))
-    for split in ("train", "test"):
-        for life in env.sample_lifetimes(5, split, 3):
-            assert len({task["velocity"] for task in life}) == 4
-            assert all(env.tasks.contains(task, split) for task in life)
-
-
-def test_switch_never_stays_if_it_can_go():
-    two, one = FiniteTasks("direction", (1.0, -1.0)), FiniteTasks("direction", (1.0, -1.0), (-1.0,))
-    rng = np.random.default_rng(0)
-    signs = [task["direction"] for task in Switch(every=1, per_episode=2, episodes=8).draw(two, "train", rng)]
-    assert [a * b for a, b in pairwise(signs)] == [-1.0] * 15
-    assert Switch(per_episode=3).draw(one, "test", rng) == [{"direction": -1.0}] * 3
-
-
-def test_json_form():
-    assert as_schedule({"schedule": "drift", "episodes": 4}) == Drift(4)
-    assert as_schedule("leg-failure") == LegFailure(7)
-    assert as_schedule({"schedule": "switch", "every": 20}) == Switch(every=20, per_episode=2, episodes=1)
-    assert as_schedule(Redraw(2)) == Redraw(2)
-
-
-@pytest.mark.parametrize(
-    ("lifetime", "message"),
-    [
-        ("drfit", "unknown schedule 'drfit': did you mean 'drift'"),
-        ({"schedule": "drift", "episods": 3}, "did you mean 'episodes'"),
-        ({"schedule": "drift", "episodes": 1}, "episodes must be at least 2, got 1"),
-        ({"schedule": "drift", "episodes": "3"}, "episodes"),
-        ({"schedule": "redraw", "episodes": 0}, "episodes must be at least 1"),
-        ({"schedule": "switch", "every": 0}, "every must be at least 1"),
-        ({"schedule": "switch", "per_episode": 1}, "per_episode must be at least 2"),
-        ({"episodes": 3}, "lifetime must be a schedule, such as"),
-        (7, "lifetime must be a schedule, such as"),
-        ("leg-failure", "for tasks with 'legs' and 'torque'"),
-    ],
-)
-def test_mistakes_are_named(lifetime, message):
-    for face in (make, make_vec):
-        with pytest.raises(ValueError, match=message):
-            face("metarl/CheetahVel-v0", lifetime=lifetime)
-
-
-@pytest.mark.parametrize("world", ["CheetahDir", "AntDir", "HexapodLegFailure"])
-def test_what_has_nothing_between_cannot_drift(world):
-    with pytest.raises(ValueError, match="cannot drift"):
-        make(f"metarl/{world}-v0", lifetime="drift")
-
-
-def test_worlds_without_a_schedule_say_so():
-    for env in (make("metarl/CheetahVel-v0"), make_vec("metarl/CheetahVel-v0")):
-        with pytest.raises(ValueError, match="lifetime="):
-            env.sample_lifetimes(1)
-        with pytest.raises(ValueError, match="lifetime="):
-            env.enumerate_lifetimes("test")
-        with pytest.raises(ValueError, match="lifetime="):
-            env.reset(seed=0, options={"new_lifetime": True})
-        assert not set(KEYS) & set(env.reset(seed=0)[1])
-        assert not set(KEYS) & set(env.step(env.action_space.sample())[4])
-    with pytest.raises(ValueError, match="did you mean 'lifetime'"):
-        make("metarl/CheetahVel-v0", lifetimes="drift")
-
-
-def test_tasks_that_change_within_episodes_are_no_list_of_episodes():
-    env = make("metarl/AntDir-v0", lifetime="switch")
-    with pytest.raises(ValueError, match="change within"):
-        env.sample_lifetimes(1)
-
-
-# How episodes follow them
 
 
 def test_trace():
