@@ -47,8 +47,8 @@ class Agent:
             observation: Shape (D,) or (B, D).
             state: What a policy with memory remembers: as the last call gave it, or None for nothing, as at the start
                 of a lifetime. Handed back as it is by a policy without.
-            episode_start: Where True, shape () or (B,), what is remembered is forgotten first, unless it lasts a
-                lifetime (`policy.memory`).
+            episode_start: Where True, shape () or (B,), what is remembered is forgotten first. If it is to last a
+                lifetime (`policy.memory`), that is where a lifetime starts.
             deterministic: Act by the mean instead of sampling (from torch's global generator).
 
         Returns:
@@ -85,7 +85,7 @@ class Agent:
                 f"state of shape {tuple(memory.shape)}, expected {expected}: what the last call of predict returned"
             )
         memory = memory.reshape(nothing[0].shape)
-        if episode_start is not None and self.config.policy.memory == "episode":
+        if episode_start is not None:
             kept = ~np.broadcast_to(np.asarray(episode_start, dtype=bool), shape).reshape(-1, 1)
             memory = memory * torch.as_tensor(kept, device=memory.device)
         return (memory,)
