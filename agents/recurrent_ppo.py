@@ -29,7 +29,7 @@ class RecurrentPPOConfig:
     """Steps that a gradient goes back in time; longer sequences are cut, and start from the state that was sampled."""
     lr: float = 3e-4
     """Adam's step size."""
-    batch_size: int = 2000
+    batch_size: int = 1000
     """Steps in one minibatch, rounded down to whole sequences."""
     epochs: int = 10
     """Passes over one rollout."""

@@ -24,8 +24,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:You have specified a mini-batch 
 
 
 def training(agent="rl2", world=POINT, **changes):
-    small = {"environments": 3, "horizon": 7, "episodes": 3, "batch_size": 10, "unroll": 4, "epochs": 2}
-    config = replace(preset(agent), hidden=(8,), memory=6, **small | changes)
+    small = {
+        "environments": 3,
+        "horizon": 7,
+        "episodes": 3,
+        "batch_size": 10,
+        "unroll": 4,
+        "epochs": 2,
+        "memory": 6,
+    }
+    config = replace(preset(agent), hidden=(8,), **small | changes)
     return MemoryTraining(Experiment(world, seed=3), config, torch.device("cpu"))
 
 
@@ -207,6 +215,18 @@ def test_whole_lifetimes_are_lived_where_the_world_has_them():
     assert {"lifetime/return_1", "lifetime/return_7", "lifetime/speed_1"} <= set(
         trained.evaluate(np.random.default_rng(0))
     )
+
+
+def test_rl2_learns_to_use_what_it_found_out():
+    """A smoke test: the goal is told by the reward alone, so only memory can make later episodes better."""
+    sizes = {"environments": 24, "horizon": 30, "batch_size": 250, "unroll": 30, "epochs": 10, "memory": 32}
+    trained = training(**sizes, lr=2e-3, discount=0.95)
+    metrics = []
+    for i in range(1, 21):
+        metrics.append(trained.collect(generator(3, i, "collect")).metrics)
+        trained.optimizer.update(None)
+    assert metrics[-1]["rollout/ep_rew_mean"] > 0.7 * metrics[0]["rollout/ep_rew_mean"]
+    assert np.mean([each["adapt/gain"] for each in metrics[-4:]]) > 0.5
 
 
 @pytest.mark.parametrize(
