@@ -1,0 +1,119 @@
+"""Meta-training from a policy trained before: the same policy, and nothing that it did not have does harm."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from metarl.agents import preset
+from metarl.agents.experiment import Experiment
+from metarl.agents.experiments import open_run, train
+from metarl.agents.meta_policy_gradient import MetaPolicyGradientTraining
+from metarl.agents.starting import start_from
+
+WORLD = "metarl/HexapodLegFailure-v0"
+
+
+@pytest.fixture(scope="module")
+def walker(tmp_path_factory):
+    config = replace(preset("ppo"), environments=4, horizon=20, batch_size=40, epochs=2, hidden=(16, 8))
+    experiment = Experiment(
+        world=WORLD, steps=160, out=str(tmp_path_factory.mktemp("runs")), evaluate_every=0
+    )
+    return train("ppo", experiment, config, quiet=True)
+
+
+def learner(hidden=(16, 8)):
+    config = preset("continuous-adaptation")
+    sampling = replace(config.sampling, tasks=2, trajectories=2, horizon=20)
+    config = replace(config, policy=replace(config.policy, hidden=hidden), sampling=sampling)
+    return MetaPolicyGradientTraining(WORLD, config)
+
+
+def test_it_acts_and_values_as_the_policy_it_starts_from(walker):
+    training, model = learner(), walker.agent
+    start_from(training.module, walker.path)
+    obs = np.random.default_rng(0).normal(size=(7, 37))
+    seen = training.module.normalizer(torch.from_numpy(obs))
+    mean, log_std = training.module.policy(seen)
+    wanted = model.policy.get_distribution(torch.from_numpy(obs).float()).distribution
+    torch.testing.assert_close(mean, wanted.mean)
+    torch.testing.assert_close(log_std.exp(), wanted.stddev)
+    context = torch.zeros(training.config.policy.context_size)
+    values = training.module.value(seen.unsqueeze(0), context)[0]
+    torch.testing.assert_close(values, model.policy.predict_values(torch.from_numpy(obs).float()).squeeze(-1))
+
+
+def test_no_context_changes_what_it_does_before_that_is_learned(walker):
+    training = learner()
+    start_from(training.module, walker.path)
+    seen = torch.randn(7, 37)
+    before = training.module.policy(seen)[0]
+    with torch.no_grad():
+        training.module.policy.context += 5
+    torch.testing.assert_close(training.module.policy(seen)[0], before)
+
+
+def test_a_run_that_starts_from_another_says_so_and_goes_on_by_itself(walker, tmp_path):
+    config = learner().config
+    experiment = Experiment(
+        world=WORLD, steps=1, out=str(tmp_path), evaluate_every=0, start_from=str(walker.path)
+    )
+    trained = train("continuous-adaptation", experiment, config, quiet=True)
+    assert open_run(trained.path).experiment.start_from == str(walker.path)
+    assert np.isfinite(trained.run.metrics()["adapt/return_0"]).all()
+
+
+def test_a_meta_policy_may_start_from_another(walker, tmp_path):
+    first = learner()
+    start_from(first.module, walker.path)
+    experiment = Experiment(world=WORLD, steps=1, out=str(tmp_path), evaluate_every=0)
+    trained = train("continuous-adaptation", experiment, first.config, quiet=True)
+    second = learner()
+    start_from(second.module, trained.path)
+    weight = trained.agent.params["policy.network.layers.0.weight"]
+    torch.testing.assert_close(
+        dict(second.module.named_parameters())["policy.network.layers.0.weight"], weight
+    )
+
+
+def test_other_sizes_are_refused_by_name(walker):
+    with pytest.raises(ValueError, match=r"policy\.network.*same policy\.hidden"):
+        start_from(learner(hidden=(32, 8)).module, walker.path)
+
+
+def test_baselines_cannot_start_from_a_run(walker, tmp_path):
+    experiment = Experiment(world=WORLD, steps=1, out=str(tmp_path), start_from=str(walker.path))
+    with pytest.raises(ValueError, match="--resume"):
+        train("ppo", experiment, quiet=True)
+
+
+def test_minibatches_go_through_all_tasks_and_average_to_the_whole():
+    torch.manual_seed(0)
+    config = learner().config
+    whole = MetaPolicyGradientTraining(WORLD, replace(config, sampling=replace(config.sampling, tasks=4)))
+    data = whole.collect(np.random.default_rng(0)).data
+    want = whole.loss(data)[0]
+    whole.config = replace(whole.config, outer=replace(whole.config.outer, minibatches=2))
+    parts = [whole.loss(data)[0] for _ in range(3)]
+    torch.testing.assert_close((parts[0] + parts[1]) / 2, want)
+    torch.testing.assert_close(parts[2], parts[0])
+    assert not torch.equal(parts[0], parts[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"outer": {"minibatches": 50}}, "outer.minibatches=50"),
+        ({"outer": {"before": -1.0}}, "outer.before=-1.0"),
+        ({"inner": {"context_lr": 1.0, "step_sizes": "fixed"}}, "inner.context_lr=1.0"),
+        ({"sampling": {"baseline": "linear"}}, "no value network to adapt"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(changes, message):
+    config = preset("continuous-adaptation")
+    with pytest.raises(ValueError, match=message):
+        replace(
+            config, **{part: replace(getattr(config, part), **fields) for part, fields in changes.items()}
+        )
