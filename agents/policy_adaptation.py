@@ -217,10 +217,14 @@ class PolicyAdaptation:
         if sampling.baseline != "network":
             return value_trajectories(trajectories, sampling)
         seen = {"obs": trajectories.obs}
-        if self.value.unroll is not None:
-            with one_torch_thread():
+        if self.value.unroll is None:
+            values = torch.vmap(self.values)(params, seen)
+        else:
+            with (
+                one_torch_thread()
+            ):  # hundreds of small steps: threads would spend their time waiting for each other
                 seen["value_memory"] = torch.vmap(self.value_memory)(params, trajectories.obs)
-        values = torch.vmap(self.values)(params, seen)
+                values = torch.vmap(self.values)(params, seen)
         return value_trajectories(trajectories, sampling, values) | seen
 
 
