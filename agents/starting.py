@@ -31,7 +31,7 @@ def start_from(module: MetaParameters, path: str | Path) -> None:
     if newest is None:
         raise ValueError(f"{path} has no checkpoint to start from")
     found = checkpoints.under("module", checkpoints.load(newest)[0])
-    if "mlp_extractor.policy_net.0.weight" in found:
+    if "mlp_extractor.policy_net.0.weight" in found and "lstm_actor.weight_ih_l0" not in found:
         found = _of_ppo(found, module)
     own = module.state_dict()
     shared = {name: value for name, value in found.items() if name in own and not name.startswith("rule.")}

@@ -83,6 +83,14 @@ def test_other_sizes_are_refused_by_name(walker):
         start_from(learner(hidden=(32, 8)).module, walker.path)
 
 
+def test_a_policy_with_memory_is_refused(tmp_path):
+    config = replace(preset("recurrent-ppo"), environments=2, horizon=10, batch_size=20, epochs=1, hidden=(16, 8))
+    experiment = Experiment(world=WORLD, steps=1, out=str(tmp_path), evaluate_every=0)
+    trained = train("recurrent-ppo", experiment, config, quiet=True)
+    with pytest.raises(ValueError, match=r"same policy\.body"):
+        start_from(learner().module, trained.path)
+
+
 def test_baselines_cannot_start_from_a_run(walker, tmp_path):
     experiment = Experiment(world=WORLD, steps=1, out=str(tmp_path), start_from=str(walker.path))
     with pytest.raises(ValueError, match="--resume"):
