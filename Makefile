@@ -1,5 +1,5 @@
 # make demo   train, adapt, plot and film an agent, in minutes
-# make test   every test            make lint    ruff
+# make test   every test            make lint    ruff, and mypy on the core
 # make docs   the documentation     make clean   remove what make made
 #
 # Each does everything on a machine with Python 3.11 or newer and make: a virtual environment in .venv, the pinned
@@ -26,6 +26,7 @@ test: $(VENV)/.tests
 
 lint: $(VENV)/.tests
 	$(BIN)/ruff check .
+	$(BIN)/mypy metarl
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W -q -b html docs docs/_build/html

@@ -162,12 +162,12 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (N, inputs, H, W) to (N, outputs, H', W')."""
-        by_batch = isinstance(self.norm, BatchNorm)
+        norm = self.norm
         x = conv2d(x, self.conv.weight, self.conv.bias, 2 if self.halve == "stride" else 1, padding=1)
         rising = self.act is not F.silu
-        if by_batch and rising and self.halve == "pool":
-            return self.act(self.norm.then_max_pool(x))
-        x = self.norm(x)
+        if isinstance(norm, BatchNorm) and rising and self.halve == "pool":
+            return self.act(norm.then_max_pool(x))
+        x = norm(x)
         if self.halve != "pool":
             return self.act(x)
         # The maximum commutes with a function that rises: pool first, for a quarter of the work.
