@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from metarl.agents.configs import MetaPolicyGradient
-from metarl.agents.meta_policy_gradient import MetaParameters
+from metarl.agents.meta_parameters import MetaParameters
 from metarl.agents.policy_adaptation import PolicyAdaptation, policy_params
 from metarl.agents.rollouts import Trajectories, rollout
 

@@ -37,9 +37,10 @@ class SamplingConfig:
     """How much is collected for one iteration, and how it is valued."""
 
     tasks: int = 20
-    """Tasks (or pairs of consecutive tasks) per iteration, over all ranks."""
-    pairs: bool = False
-    """Adapt on one task of a lifetime and be judged on the next, instead of both on one task."""
+    """Tasks (or pairs of consecutive tasks, or lifetimes) per iteration, over all ranks."""
+    unit: Literal["task", "pair", "lifetime"] = "task"
+    """Adapt to a task and be judged on it; be judged on the next task of a lifetime; or live lifetimes as at execution,
+    each episode judging what was adapted on the ones before."""
     trajectories: int = 20
     """Trajectories per task, before the first and after every inner step."""
     horizon: int | None = None
@@ -152,6 +153,16 @@ class MetaPolicyGradient:
             raise ValueError(
                 f"sampling.baseline='network' with outer.step='{self.outer.step}': the value network learns by Adam "
                 "beside the policy; use outer.step='ppo', or sampling.baseline='linear'"
+            )
+        if self.sampling.unit == "lifetime" and (self.outer.step != "ppo" or self.outer.score_terms):
+            raise ValueError(
+                "sampling.unit='lifetime' adapts on episodes that adapted policies sampled: it needs outer.step='ppo', "
+                "and inner.estimator='lvc' or 'dice' with outer.score_terms=False"
+            )
+        if self.sampling.unit == "lifetime" and self.sampling.trajectories != 1:
+            raise ValueError(
+                f"sampling.trajectories={self.sampling.trajectories} with sampling.unit='lifetime': an episode of a "
+                "lifetime is one trajectory; use sampling.trajectories=1, and more sampling.tasks"
             )
         if self.inner.value_weight > 0 and self.sampling.baseline != "network":
             raise ValueError(

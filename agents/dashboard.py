@@ -41,7 +41,7 @@ def training_layout(config: Any, groups: Sequence[str] | None) -> Layout:
             `metarl.agents.lifetimes.lifetime_groups`); empty if they are many, None if it has no lifetimes.
     """
     inner = config.inner if isinstance(config, MetaPolicyGradient) else None
-    lifelong = config.sampling.pairs if inner is not None else groups is not None
+    lifelong = config.sampling.unit != "task" if inner is not None else groups is not None
     first: dict[str, list[str]] = {}
     if lifelong:
         first |= {"lifetimes: return of each episode, test tasks": [r"lifetime/return_\d+$"]}

@@ -8,7 +8,8 @@ Legend: T lifetimes side by side, B episodes in the buffer, H time steps.
 
 import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from metarl.agents.configs import MetaPolicyGradient
 from metarl.agents.estimators import effective_sample_size, importance_weights, masked_mean
 from metarl.agents.lives import Lives, Watched, episode_seeds
 from metarl.agents.policies import ObservationNormalizer, kl_divergence, log_probability
-from metarl.agents.policy_adaptation import PolicyAdaptation, policy_params
+from metarl.agents.policy_adaptation import PolicyAdaptation, Valued, policy_params
 from metarl.agents.rollouts import Trajectories, rollout
 
 Params = dict[str, Tensor]
@@ -30,9 +31,23 @@ COLLAPSED = 1.5
 """An effective sample size below this is warned of, if it could be twice as large."""
 
 
+@dataclass
+class Episode:
+    """One episode of T lifetimes, and the adaptation before it."""
+
+    lived: Trajectories
+    """What was done, (T, 1, H)."""
+    params: Params
+    """By what parameters, every tensor with a leading axis T."""
+    support: list[Valued] = field(default_factory=list)
+    """What each inner step before it was taken on; empty if there was none."""
+    measures: dict[str, np.ndarray] = field(default_factory=dict)
+    """Numbers of the adaptation, and `speed` if the world tells it, (T,) each."""
+
+
 def adapt_to_buffer(
     adaptation: PolicyAdaptation, start: Params, buffer: Trajectories, config: MetaPolicyGradient
-) -> tuple[Params, dict[str, np.ndarray]]:
+) -> tuple[Params, list[Valued], dict[str, np.ndarray]]:
     """The inner loop on episodes that other policies sampled.
 
     Args:
@@ -42,9 +57,9 @@ def adapt_to_buffer(
         config: Steps, valuation and importance weights.
 
     Returns:
-        Adapted parameters (where they are not finite, the starting ones); and by name, of shape (T,):
-        `effective_sample_size` of the buffer under the starting parameters and `inner_kl`, mean KL divergence of the
-        adapted policy from the starting one on the buffer.
+        Adapted parameters (where they are not finite, the starting ones); what each inner step was taken on, weights
+        among it; and by name, of shape (T,): `effective_sample_size` of the buffer under the starting parameters and
+        `inner_kl`, mean KL divergence of the adapted policy from the starting one on the buffer.
     """
     parts = []
     for rows in torch.arange(len(buffer.mask)).split(CHUNK):
@@ -52,16 +67,20 @@ def adapt_to_buffer(
         params = {name: value[rows] for name, value in start.items()}
         parts.append(_adapt_chunk(adaptation, params, chunk, config))
     adapted = {name: torch.cat([each[0][name] for each in parts]) for name in start}
+    support = [
+        {name: torch.cat([each[1][step][name] for each in parts]) for name in parts[0][1][step]}
+        for step in range(config.inner.steps)
+    ]
     measures = {
-        name: torch.cat([each[1][name] for each in parts]).cpu().double().numpy() for name in parts[0][1]
+        name: torch.cat([each[2][name] for each in parts]).cpu().double().numpy() for name in parts[0][2]
     }
-    return adapted, measures
+    return adapted, support, measures
 
 
 def _adapt_chunk(
     adaptation: PolicyAdaptation, start: Params, buffer: Trajectories, config: MetaPolicyGradient
-) -> tuple[Params, dict[str, Tensor]]:
-    settings, params = config.execution, start
+) -> tuple[Params, list[Valued], dict[str, Tensor]]:
+    settings, params, support = config.execution, start, []
     sampled = buffer.log_probs
     before = _distribution(adaptation, start, buffer)
     size = effective_sample_size(log_probability(buffer.actions, *before) - sampled, buffer.mask)
@@ -70,16 +89,21 @@ def _adapt_chunk(
         log_ratio = log_probability(buffer.actions, *_distribution(adaptation, params, buffer)) - sampled
         valued["weights"] = importance_weights(log_ratio, buffer.mask, settings.importance, settings.clip)
         params = adaptation.step_tasks(params, valued, step)
+        support.append(valued)
     finite = torch.stack([value.flatten(1).isfinite().all(1) for value in params.values()]).all(0)
     params = {
         name: torch.where(finite.view(-1, *[1] * (value.dim() - 1)), value, start[name])
         for name, value in params.items()
     }
     divergence = kl_divergence(*before, *_distribution(adaptation, params, buffer))
-    return params, {
-        "effective_sample_size": size,
-        "inner_kl": torch.vmap(masked_mean)(divergence, buffer.mask),
-    }
+    return (
+        params,
+        support,
+        {
+            "effective_sample_size": size,
+            "inner_kl": torch.vmap(masked_mean)(divergence, buffer.mask),
+        },
+    )
 
 
 @torch.no_grad()
@@ -87,6 +111,52 @@ def _distribution(
     adaptation: PolicyAdaptation, params: Params, buffer: Trajectories
 ) -> tuple[Tensor, Tensor]:
     return torch.vmap(adaptation.distribution)(params, buffer.seen())
+
+
+def episodes(
+    adaptation: PolicyAdaptation,
+    normalizer: ObservationNormalizer,
+    start: Params,
+    env: VectorEnv,
+    lifetimes: Sequence[Sequence[dict]],
+    seeds: np.ndarray,
+    rngs: Sequence[np.random.Generator],
+    config: MetaPolicyGradient,
+    adapting: bool = True,
+) -> Iterator[Episode]:
+    """Live lifetimes side by side, one simulation each, in training and at execution alike.
+
+    Args:
+        adaptation: The inner loop.
+        normalizer: Whitens observations.
+        start: Meta-parameters, every tensor with a leading axis T.
+        env: T simulations, as `metarl.agents.rollouts.make_world` gives them.
+        lifetimes: T equally long lists of tasks.
+        seeds: Of the initial states, shape (episodes, T).
+        rngs: T generators, which the actions follow from.
+        config: How to adapt.
+        adapting: Whether to adapt at all.
+
+    Yields:
+        Every episode, the first one without an adaptation before it.
+    """
+    buffer: deque[Trajectories] = deque(maxlen=config.execution.buffer)
+    watched, memory = Watched(env), None
+    for number, tasks in enumerate(zip(*lifetimes, strict=True)):
+        params, support, measures = start, [], {}
+        if buffer and adapting:
+            together = Trajectories.side_by_side(buffer)
+            params, support, measures = adapt_to_buffer(adaptation, start, together, config)
+        policy = policy_params(params)
+        lived = rollout(
+            watched, adaptation.policy, policy, normalizer, tasks, rngs, seeds=seeds[number], memory=memory
+        )
+        if config.policy.memory == "lifetime":
+            memory = lived.last_memory
+        if (speed := watched.speed()) is not None:
+            measures["speed"] = speed
+        buffer.append(lived)
+        yield Episode(lived, params, support, measures)
 
 
 def live(
@@ -117,45 +187,21 @@ def live(
         Returns of all episodes, `speed` if the world tells it, and the measures of `adapt_to_buffer`, which come of the
         update before an episode, so that the first has none (NaN). Actions after the end of an episode are 0.
     """
-    T, episodes = len(lifetimes), len(lifetimes[0])
-    seeds = episode_seeds(rng, T, episodes)
-    rngs = rng.spawn(T)
-    params, buffer = start, deque(maxlen=config.execution.buffer)
-    watched, returns = Watched(env), np.zeros((T, episodes))
+    shape = (len(lifetimes), len(lifetimes[0]))
+    returns, actions = np.zeros(shape), []
     measures: dict[str, np.ndarray] = {}
-    actions, memory = [], None
-    for episode in range(episodes):
-        if buffer and adapting:
-            params, found = adapt_to_buffer(adaptation, start, Trajectories.side_by_side(buffer), config)
-            _keep(measures, found, episode, episodes)
-        tasks = [lifetime[episode] for lifetime in lifetimes]
-        lived = rollout(
-            watched,
-            adaptation.policy,
-            policy_params(params),
-            normalizer,
-            tasks,
-            rngs,
-            seeds=seeds[episode],
-            memory=memory,
-        )
-        if config.policy.memory == "lifetime":
-            memory = lived.last_memory
-        returns[:, episode] = lived.returns()[:, 0].cpu().numpy()
-        if (speed := watched.speed()) is not None:
-            _keep(measures, {"speed": speed}, episode, episodes)
-        buffer.append(lived)
+    seeds, rngs = episode_seeds(rng, *shape), rng.spawn(shape[0])
+    course = episodes(adaptation, normalizer, start, env, lifetimes, seeds, rngs, config, adapting)
+    for number, episode in enumerate(course):
+        returns[:, number] = episode.lived.returns()[:, 0].cpu().numpy()
+        for name, value in episode.measures.items():
+            measures.setdefault(name, np.full(shape, np.nan))[:, number] = value
         if keep_actions:
-            missing = env.horizon - lived.mask.shape[2]
-            actions.append(np.pad(lived.actions[:, 0].cpu().numpy(), ((0, 0), (0, missing), (0, 0))))
+            missing = env.horizon - episode.lived.mask.shape[2]
+            done = episode.lived.actions[:, 0].cpu().numpy()
+            actions.append(np.pad(done, ((0, 0), (0, missing), (0, 0))))
     _warn_of_collapse(measures.get("effective_sample_size"), config)
     return Lives(returns, measures, np.stack(actions, axis=1) if keep_actions else None)
-
-
-def _keep(measures: dict[str, np.ndarray], found: dict[str, np.ndarray], episode: int, episodes: int) -> None:
-    """Write numbers of one episode, (T,) each, where those of all episodes are kept."""
-    for name, value in found.items():
-        measures.setdefault(name, np.full((len(value), episodes), np.nan))[:, episode] = value
 
 
 def _warn_of_collapse(sizes: np.ndarray | None, config: MetaPolicyGradient) -> None:

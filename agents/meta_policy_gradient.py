@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._pytree import tree_map
 
 from metarl import distributed
-from metarl.agents.baselines import ValueNetwork
 from metarl.agents.configs import MetaPolicyGradient
 from metarl.agents.estimators import clipped_surrogate, masked_mean, score_term, surrogate
-from metarl.agents.execution import live
-from metarl.agents.lives import Lives, lifetime_metrics
+from metarl.agents.execution import episodes, live
+from metarl.agents.lifetime_collection import as_tasks, course_metrics
+from metarl.agents.lives import Lives, episode_seeds, lifetime_metrics
+from metarl.agents.meta_parameters import MetaParameters, step_sizes
 from metarl.agents.policies import (
-    GaussianPolicy,
-    ObservationNormalizer,
     entropy,
     kl_divergence,
     log_probability,
@@ -34,62 +33,6 @@ from metarl.agents.policy_adaptation import (
 from metarl.agents.rollouts import Trajectories, draw_lifetimes, draw_pairs, draw_tasks, make_world, rollout
 from metarl.tasks import over_tasks
 from metarl.training import Batch
-
-
-class MetaParameters(nn.Module):
-    """Everything that is meta-learned, and the running statistics that belong to it.
-
-    Args:
-        observation_size: D.
-        action_size: A.
-        horizon: Steps of an episode.
-        config: The agent's configuration.
-    """
-
-    def __init__(self, observation_size: int, action_size: int, horizon: int, config: MetaPolicyGradient):
-        super().__init__()
-        self.policy = GaussianPolicy(observation_size, action_size, config.policy)
-        self.normalizer = ObservationNormalizer(
-            observation_size, enabled=config.policy.normalize_observations
-        )
-        self.value = None
-        if config.sampling.baseline == "network":
-            context_size = config.policy.context_size if config.inner.value_weight > 0 else 0
-            self.value = ValueNetwork(
-                observation_size,
-                config.policy.hidden,
-                horizon,
-                config.sampling.discount,
-                context_size,
-                self.policy.unroll,
-            )
-        adaptation = PolicyAdaptation(self.policy, config.inner, self.value)
-        start = {name: value.detach() for name, value in self.named_parameters()}
-        for name, value in adaptation.rule.init(start, config.inner.steps, adaptation.adapted).items():
-            if name.endswith(".context") and config.inner.context_lr is not None:
-                value = torch.full_like(value, config.inner.context_lr)
-            _register(self, name, value)
-
-
-def _step_sizes(params: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Means of the learned step sizes at every inner step, of the context by itself, to be logged."""
-    groups: dict[str, list[Tensor]] = {}
-    for name, value in params.items():
-        if name.startswith("rule.lr"):
-            kind = "context_step_size" if name.endswith(".context") else "step_size"
-            for step, sizes in enumerate(value.detach(), 1):
-                groups.setdefault(f"inner/{kind}_{step}", []).append(sizes.flatten())
-    return {name: torch.cat(sizes).mean() for name, sizes in groups.items()}
-
-
-def _register(module: nn.Module, name: str, value: Tensor) -> None:
-    """Make a tensor a parameter under a dotted name, with a module for each part before the last."""
-    *path, last = name.split(".")
-    for part in path:
-        if part not in module._modules:
-            module.add_module(part, nn.Module())
-        module = module._modules[part]
-    module.register_parameter(last, nn.Parameter(value.detach().clone()))
 
 
 class MetaPolicyGradientTraining:
@@ -144,9 +87,11 @@ class MetaPolicyGradientTraining:
             A batch whose data are the valued trajectories before and after each inner step.
         """
         config = self.config
+        if config.sampling.unit == "lifetime":
+            return self._collect_lifetimes(rng)
         diverged = getattr(self.env, "num_diverged", 0)
         num = config.sampling.tasks
-        if config.sampling.pairs:
+        if config.sampling.unit == "pair":
             support, query = draw_pairs(self.env, num, "train", rng)
         else:
             support = query = draw_tasks(self.env, num, "train", rng)
@@ -169,6 +114,35 @@ class MetaPolicyGradientTraining:
         self._update_normalizer(raw)
         self._losses = 0
         return Batch(data=data, steps=int(steps), metrics=metrics)
+
+    def _collect_lifetimes(self, rng: np.random.Generator) -> Batch:
+        """Live lifetimes, adapting as at execution; every episode is judged."""
+        config, num = self.config, self.config.sampling.tasks
+        diverged = getattr(self.env, "num_diverged", 0)
+        lifetimes = draw_lifetimes(self.env, num, "train", rng)
+        seeds, rngs = episode_seeds(rng, num, len(lifetimes[0])), rng.spawn(num)
+        mine = list(self.share)
+        start = for_each_task(dict(self.module.named_parameters()), len(mine))
+        course = list(
+            episodes(
+                self.adaptation,
+                self.module.normalizer,
+                start,
+                self.env,
+                [lifetimes[i] for i in mine],
+                seeds[:, mine],
+                [rngs[i] for i in mine],
+                config,
+            )
+        )
+        first, rest = as_tasks(course, self.adaptation, config.sampling, config.execution.buffer)
+        raw = [each.lived for each in course]
+        steps = distributed.sum_(torch.stack([each.mask.sum() for each in raw]).sum().double())
+        metrics = self._collection_metrics(raw, [first]) | course_metrics(course)
+        metrics["rollout/diverged"] = float(getattr(self.env, "num_diverged", 0) - diverged)
+        self._update_normalizer(raw)
+        self._losses = 0
+        return Batch(data={"first": first, "rest": rest}, steps=int(steps), metrics=metrics)
 
     def _adapt_and_act(
         self,
@@ -237,28 +211,36 @@ class MetaPolicyGradientTraining:
             A scalar, and metrics: `kl` (attached to the graph, for the trust region) and figures to log.
         """
         params = dict(self.module.named_parameters())
-        if self.config.outer.minibatches > 1:
-            data = self._minibatch(data)
         if self.config.outer.step == "reptile":
             return self._distance(params, data["adapted"])
-        if self.config.outer.step == "trpo":  # the trust region differentiates twice
-            losses, terms = torch.vmap(self._task_loss, (None, 0))(params, data)
-        else:
-            losses, terms = over_tasks(self._task_loss)(params, data)
-        loss, means = losses.mean(), {name: value.mean() for name, value in terms.items()}
+        parts = [data] if "query" in data else [{"support": [], "query": data["first"]}, data["rest"]]
+        found = [self._losses_and_terms(params, each) for each in self._minibatches(parts)]
+        loss = torch.cat([losses for losses, _ in found]).mean()
+        means = {
+            name: torch.cat([terms[name] for _, terms in found if name in terms]).mean()
+            for name in found[-1][1]
+        }
         metrics: dict[str, Any] = {"kl": means.pop("kl")}
         metrics |= {
             f"inner/{name}" if name.startswith("kl") else f"train/{name}": v for name, v in means.items()
         }
-        metrics |= _step_sizes(params)
+        metrics |= step_sizes(params)
         return loss, metrics
 
-    def _minibatch(self, data: dict[str, Any]) -> dict[str, Any]:
-        """The part of the batch whose turn it is: every call since `collect` takes the next, round and round."""
-        parts = self.config.outer.minibatches
-        rows = slice(self._losses % parts, None, parts)
+    def _minibatches(self, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those of the batch's tasks whose turn it is: every call since `collect` takes the next, round and round."""
+        turns = self.config.outer.minibatches
+        rows = slice(self._losses % turns, None, turns)
         self._losses += 1
-        return tree_map(lambda x: x[rows], data)
+        return parts if turns == 1 else [tree_map(lambda x: x[rows], each) for each in parts]
+
+    def _losses_and_terms(
+        self, params: dict[str, Tensor], data: dict[str, Any]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Losses of all tasks, (T,), and their terms by name, (T,) each."""
+        if self.config.outer.step == "trpo":  # the trust region differentiates twice
+            return torch.vmap(self._task_loss, (None, 0))(params, data)
+        return over_tasks(self._task_loss)(params, data)
 
     def _task_loss(self, params: dict[str, Tensor], data: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """One task's objective, to be minimised, and the terms it is made of, as scalars by name."""
@@ -316,7 +298,7 @@ class MetaPolicyGradientTraining:
         Returns:
             `eval/return_0` .. `eval/return_k` and `eval/gain`; or what `metarl.agents.lives.lifetime_metrics` gives.
         """
-        if self.config.sampling.pairs:
+        if self.config.sampling.unit != "task":
             lifetimes = draw_lifetimes(self.env, self.evaluation_tasks, "test", rng)
             return lifetime_metrics(self.live(lifetimes, rng), lifetimes)
         tasks = draw_tasks(self.env, self.evaluation_tasks, "test", rng)

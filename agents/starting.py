@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from metarl import checkpoints
-from metarl.agents.meta_policy_gradient import MetaParameters
+from metarl.agents.meta_parameters import MetaParameters
 from metarl.runs import Run
 
 

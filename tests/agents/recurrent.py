@@ -24,7 +24,7 @@ def training(agent="continuous-adaptation", world=POINT, horizon=10, policy=None
         policy=policy or lstm_policy(context_size=size),
         sampling=dataclasses.replace(
             config.sampling,
-            **({"tasks": 2, "trajectories": 3, "horizon": horizon, "pairs": False} | sampling),
+            **({"tasks": 2, "trajectories": 3, "horizon": horizon, "unit": "task"} | sampling),
         ),
     )
     torch.manual_seed(0)

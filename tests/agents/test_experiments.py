@@ -43,7 +43,7 @@ def test_an_agent_trains_resumes_exactly_and_adapts(agent, tmp_path):
     per_iteration = {"ppo": 40, "recurrent-ppo": 40, "rl2": 120}.get(agent)
     if per_iteration is None:
         per_iteration = 3 * 4 * 10 * (config.inner.steps + 1)
-    pairs = isinstance(config, MetaPolicyGradient) and config.sampling.pairs
+    pairs = isinstance(config, MetaPolicyGradient) and config.sampling.unit != "task"
     world = "metarl/HexapodLegFailure-v0" if pairs else WORLD
     whole = train(agent, experiment(tmp_path / "whole", 4 * per_iteration, world), config, quiet=True)
     half = train(agent, experiment(tmp_path / "half", 2 * per_iteration, world), config, quiet=True)

@@ -7,7 +7,7 @@ from torch import nn
 
 from metarl.agents import preset
 from metarl.agents.configs import InnerConfig, MetaPolicyGradient, SamplingConfig
-from metarl.agents.meta_policy_gradient import MetaParameters
+from metarl.agents.meta_parameters import MetaParameters
 from metarl.agents.policies import log_probability
 from metarl.agents.policy_adaptation import PolicyAdaptation, for_each_task, policy_params
 from metarl.agents.rollouts import Trajectories

@@ -84,7 +84,9 @@ def test_other_sizes_are_refused_by_name(walker):
 
 
 def test_a_policy_with_memory_is_refused(tmp_path):
-    config = replace(preset("recurrent-ppo"), environments=2, horizon=10, batch_size=20, epochs=1, hidden=(16, 8))
+    config = replace(
+        preset("recurrent-ppo"), environments=2, horizon=10, batch_size=20, epochs=1, hidden=(16, 8)
+    )
     experiment = Experiment(world=WORLD, steps=1, out=str(tmp_path), evaluate_every=0)
     trained = train("recurrent-ppo", experiment, config, quiet=True)
     with pytest.raises(ValueError, match=r"same policy\.body"):

@@ -1,0 +1,77 @@
+"""Training on whole lifetimes, lived as they are at execution.
+
+An episode judges what was adapted on the ones before it, which is the meta-loss of Al-Shedivat et al. 2018, eq. 6,
+with the support sampled as Algorithm 2 samples it: by the policies that earlier updates gave, in earlier tasks. The
+first episode judges the meta-parameters themselves.
+
+Legend: T lifetimes, E episodes, B trajectories in the buffer, H time steps.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl.agents.configs import SamplingConfig
+from metarl.agents.execution import Episode
+from metarl.agents.policy_adaptation import PolicyAdaptation, Valued
+
+
+def as_tasks(
+    course: Sequence[Episode], adaptation: PolicyAdaptation, sampling: SamplingConfig, buffer: int
+) -> tuple[Valued, dict[str, Any]]:
+    """What the outer objective needs of lived lifetimes, every episode after the first as a task of its own.
+
+    Args:
+        course: All episodes of T lifetimes, as `metarl.agents.execution.episodes` gives them.
+        adaptation: Values the episodes.
+        sampling: Discount, lambda, baseline and reward scale.
+        buffer: Trajectories that every support is filled up to, the missing ones masked.
+
+    Returns:
+        The first episodes (leading axis T); and `support`, a list with the data of each inner step, and `query`, with
+        the leading axis T (E - 1).
+    """
+    valued = [adaptation.value_tasks(each.params, each.lived, sampling) for each in course]
+    longest = max(each.lived.mask.shape[2] for each in course)
+    steps = len(course[-1].support)
+    support = [
+        _joined([_filled(each.support[step], buffer, longest) for each in course[1:]])
+        for step in range(steps)
+    ]
+    query = _joined([_filled(each, 1, longest) for each in valued[1:]])
+    return valued[0], {"support": support, "query": query}
+
+
+def _joined(several: Sequence[Valued]) -> Valued:
+    """One after the other along the leading axis."""
+    return {name: torch.cat([each[name] for each in several]) for name in several[0]}
+
+
+def _filled(valued: Valued, trajectories: int, horizon: int) -> Valued:
+    """Filled up with masked trajectories and steps."""
+    return {name: _padded(_padded(value, 1, trajectories), 2, horizon) for name, value in valued.items()}
+
+
+def _padded(x: Tensor, axis: int, length: int) -> Tensor:
+    if x.dim() <= axis or x.shape[axis] >= length:
+        return x
+    shape = list(x.shape)
+    shape[axis] = length - shape[axis]
+    return torch.cat([x, x.new_zeros(shape)], axis)
+
+
+def course_metrics(course: Sequence[Episode]) -> dict[str, float]:
+    """Return of every episode and what the adaptations before them were like, means over lifetimes, to be logged.
+
+    Returns:
+        `adapt/return_0` (the first episode), `adapt/return_1` .., `adapt/gain` (last less first), and
+        `adapt/effective_sample_size`, `adapt/inner_kl` over all adaptations.
+    """
+    metrics = {f"adapt/return_{e}": float(each.lived.returns().mean()) for e, each in enumerate(course)}
+    metrics["adapt/gain"] = metrics[f"adapt/return_{len(course) - 1}"] - metrics["adapt/return_0"]
+    for name in ("effective_sample_size", "inner_kl"):
+        metrics[f"adapt/{name}"] = float(np.mean([each.measures[name] for each in course[1:]]))
+    return metrics
