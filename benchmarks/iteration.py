@@ -1,6 +1,6 @@
 """Where the time of a training iteration goes: physics, policy, inner loop and valuation, outer step.
 
-    python benchmarks/iteration.py [--world metarl/CheetahDir-v0] [--iterations 5]
+    python benchmarks/iteration.py [--pairs promp:metarl/CheetahDir-v0] [--iterations 5]
 
 Times every call of the world's `step` and `reset` (physics), the rest of the rollouts (policy), the rest of `collect`
 (adaptation and valuation), and the outer update. Medians over iterations, with the quartiles.
@@ -19,6 +19,14 @@ from metarl.agents.experiments import outer_optimizer
 from metarl.configs import write_json
 from metarl.provenance import measurement
 from metarl.training import generator
+
+PAIRS = [
+    "promp:metarl/CheetahDir-v0",
+    "maml:metarl/CheetahDir-v0",
+    "promp:metarl/AntDir-v0",
+    "maml:metarl/AntDir-v0",
+    "continuous-adaptation:metarl/HexapodLegFailure-v0",
+]
 
 
 class Stopwatch:
@@ -90,17 +98,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--agents", nargs="+", default=["promp", "maml"])
-    parser.add_argument("--worlds", nargs="+", default=["metarl/CheetahDir-v0", "metarl/AntDir-v0"])
+    parser.add_argument("--pairs", nargs="+", default=PAIRS, metavar="AGENT:WORLD")
     parser.add_argument("--iterations", type=int, default=5)
     parser.add_argument("--out", default="benchmarks/results/iteration.json")
     args = parser.parse_args()
-    rows = [measure(agent, world, args.iterations) for world in args.worlds for agent in args.agents]
+    rows = [measure(*pair.split(":"), args.iterations) for pair in args.pairs]
     for row in rows:
         shares = ", ".join(f"{name} {100 * mid:.0f} %" for name, (_, mid, _) in row["shares"].items())
         median = row["seconds_per_iteration"][1]
         print(
-            f"{row['world']:24s} {row['agent']:6s} {row['steps_per_iteration'] / median:8.0f} steps/s   {shares}"
+            f"{row['world']:24s} {row['agent']:22s} {row['steps_per_iteration'] / median:8.0f} steps/s   {shares}"
         )
     write_json(
         args.out,

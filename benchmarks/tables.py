@@ -99,16 +99,33 @@ def worlds(found: list[Mapping[str, Any]]) -> str:
     return markdown_table(heads, rows) + _source(only)
 
 
+def hexapod(found: list[Mapping[str, Any]]) -> str:
+    """What a trained policy earns under each integrator and step, and how fast the world is with it."""
+    (only,) = found
+    speeds, rows = only["throughput"], []
+    for policy in only["policies"]:
+        for name, cell in policy["settings"].items():
+            low, high = cell["interval_95"]
+            row = [name, f"{cell['return']:.0f}", f"{cell['difference']:.0f} [{low:.0f}, {high:.0f}]"]
+            row.append(f"{cell['speed_with_all_legs']:.2f}")
+            rate, share = speeds.get(f"metarl {name} 64"), speeds.get(f"metarl {name} 64 / floor")
+            rows.append(
+                [*row, f"{rate['median']:,.0f}" if rate else "", f"{share['median']:.2f}" if share else ""]
+            )
+    heads = ["physics", "return", "less RK4's", "m/s, all legs", "steps per CPU second", "of the floor"]
+    return markdown_table(heads, rows) + _source(only)
+
+
 def iteration(found: list[Mapping[str, Any]]) -> str:
     """Share of a training iteration by part: the median over iterations."""
-    (only,) = found
-    parts = list(only["rows"][0]["shares"])
+    parts = list(found[0]["rows"][0]["shares"])
     rows = []
-    for row in only["rows"]:
+    for row in (row for each in found for row in each["rows"]):
         speed = row["steps_per_iteration"] / row["seconds_per_iteration"][1]
         shares = [f"{100 * row['shares'][part][1]:.0f} %" for part in parts]
         rows.append([row["world"].removeprefix("metarl/"), row["agent"], *shares, f"{speed:,.0f}"])
-    return markdown_table(["world", "agent", *parts, "steps/s"], rows) + _source(only)
+    sources = dict.fromkeys(_source(each).strip() for each in found)
+    return markdown_table(["world", "agent", *parts, "steps/s"], rows) + "\n\n" + "\n\n".join(sources)
 
 
 def learning_curves(found: list[Mapping[str, Any]]) -> str:
@@ -152,7 +169,8 @@ def _where(run: Mapping[str, Any], commit: str) -> str:
 
 
 TABLES: dict[str, tuple[str, Callable[[list[Mapping[str, Any]]], str]]] = {
-    "iteration": ("iteration.json", iteration),
+    "hexapod": ("hexapod.json", hexapod),
+    "iteration": ("iteration*.json", iteration),
     "learning": ("learning_*.json", learning),
     "learning_curves": ("learning_*.json", learning_curves),
     "meta_gradient": ("meta_gradient.json", meta_gradient),

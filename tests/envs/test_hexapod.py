@@ -156,7 +156,7 @@ def test_torque_scales_the_controls_of_that_pair_only(legs, torque, integrator):
         action = rng.uniform(-1.5, 1.5, 12).astype(np.float32)
         obs, *_ = env.step(action)
         data.ctrl[:] = np.clip(action.astype(np.float64), -1, 1) * share
-        for _ in range(10):
+        for _ in range(5):
             mujoco.mj_step(model, data)
         np.testing.assert_array_equal(obs, np.concatenate([data.qpos, data.qvel]))
 
