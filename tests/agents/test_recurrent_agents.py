@@ -103,7 +103,7 @@ def trained(agent, out, steps, **settings):
         out=str(out),
         evaluate_every=0,
         policy={"body": "lstm", "hidden": (5, 4), "unroll": 4},
-        sampling={"tasks": 3, "trajectories": 4, "horizon": 10, "pairs": False},
+        sampling={"tasks": 3, "trajectories": 4, "horizon": 10, "unit": "task"},
         **settings,
     )
 
