@@ -236,17 +236,14 @@ def rollout(
     device = next(iter(params.values())).device
     if seeds is None:
         seeds = [seed for rng in rngs for seed in rng.integers(2**31, size=B)]
-    noise_HTBA = np.stack([rng.standard_normal((H, B, A), dtype=np.float32) for rng in rngs], axis=1)
-    noise_HTBA = torch.from_numpy(noise_HTBA * (not deterministic)).to(device)
+    noise_HTBA = _noise(rngs, (H, B, A), deterministic).to(device)
     obs, _ = env.reset(
         seed=[int(seed) for seed in seeds], options={"tasks": [task for task in tasks for _ in range(B)]}
     )
     alive = np.ones(env.num_envs, dtype=bool)
     remembered = policy.initial_memory(T, B) if memory is None else (memory,)
     at_chunks: list[Tensor] = []
-    steps: dict[str, list] = {
-        name: [] for name in ("raw_obs", "obs", "actions", "rewards", "mask", "mean", "log_std")
-    }
+    kept: list[tuple[Tensor, ...]] = []
     for step, noise_TBA in enumerate(noise_HTBA):
         raw_TBD = torch.from_numpy(obs.reshape(T, B, -1).copy()).to(device)
         seen_TBD = normalizer(raw_TBD)
@@ -258,20 +255,19 @@ def rollout(
             remembered = [torch.where(running_TB1, *pair) for pair in zip(after, remembered, strict=True)]
         action_TBA = mean_TBA + log_std_TBA.exp() * noise_TBA
         obs, reward, terminated, truncated, _ = env.step(action_TBA.reshape(T * B, A).cpu().numpy())
-        for name, value in (
-            ("raw_obs", raw_TBD),
-            ("obs", seen_TBD),
-            ("actions", action_TBA),
-            ("rewards", torch.from_numpy(np.asarray(reward, dtype=np.float32)).reshape(T, B)),
-            ("mask", torch.from_numpy(alive.astype(np.float32)).reshape(T, B)),
-            ("mean", mean_TBA),
-            ("log_std", log_std_TBA),
-        ):
-            steps[name].append(value)
+        rewards_TB = torch.from_numpy(np.asarray(reward, dtype=np.float32)).reshape(T, B)
+        mask_TB = torch.from_numpy(alive.astype(np.float32)).reshape(T, B)
+        kept.append((raw_TBD, seen_TBD, action_TBA, rewards_TB, mask_TB, mean_TBA, log_std_TBA))
         alive = alive & ~(terminated | truncated)
         if not alive.any():
             break
-    sampled = {name: torch.stack(values, dim=2).to(device) for name, values in steps.items()}
+    sampled = [torch.stack(values, dim=2).to(device) for values in zip(*kept, strict=True)]
     if at_chunks:
-        sampled |= {"memory": torch.stack(at_chunks, dim=2), "last_memory": remembered[0]}
-    return Trajectories(**sampled)
+        sampled += [torch.stack(at_chunks, dim=2), remembered[0]]
+    return Trajectories(*sampled)
+
+
+def _noise(rngs: Sequence[np.random.Generator], shape: tuple[int, int, int], deterministic: bool) -> Tensor:
+    """Standard normal numbers, (H, T, B, A), each task's from its own generator; zeros to act by the mean."""
+    drawn = np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in rngs], axis=1)
+    return torch.from_numpy(drawn * (not deterministic))
