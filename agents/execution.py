@@ -86,7 +86,8 @@ def _adapt_chunk(
     size = effective_sample_size(log_probability(buffer.actions, *before) - sampled, buffer.mask)
     for step in range(config.inner.steps):
         valued = adaptation.value_tasks(params, buffer, config.sampling)
-        log_ratio = log_probability(buffer.actions, *_distribution(adaptation, params, buffer)) - sampled
+        now = before if step == 0 else _distribution(adaptation, params, buffer)
+        log_ratio = log_probability(buffer.actions, *now) - sampled
         valued["weights"] = importance_weights(log_ratio, buffer.mask, settings.importance, settings.clip)
         params = adaptation.step_tasks(params, valued, step)
         support.append(valued)
@@ -197,9 +198,7 @@ def live(
         for name, value in episode.measures.items():
             measures.setdefault(name, np.full(shape, np.nan))[:, number] = value
         if keep_actions:
-            missing = env.horizon - episode.lived.mask.shape[2]
-            done = episode.lived.actions[:, 0].cpu().numpy()
-            actions.append(np.pad(done, ((0, 0), (0, missing), (0, 0))))
+            actions.append(episode.lived.first_actions(env.horizon))
     _warn_of_collapse(measures.get("effective_sample_size"), config)
     return Lives(returns, measures, np.stack(actions, axis=1) if keep_actions else None)
 

@@ -64,14 +64,10 @@ def _padded(x: Tensor, axis: int, length: int) -> Tensor:
 
 
 def course_metrics(course: Sequence[Episode]) -> dict[str, float]:
-    """Return of every episode and what the adaptations before them were like, means over lifetimes, to be logged.
+    """What the adaptations were like, means over lifetimes and episodes, to be logged.
 
     Returns:
-        `adapt/return_0` (the first episode), `adapt/return_1` .., `adapt/gain` (last less first), and
-        `adapt/effective_sample_size`, `adapt/inner_kl` over all adaptations.
+        `adapt/effective_sample_size` and `adapt/inner_kl`.
     """
-    metrics = {f"adapt/return_{e}": float(each.lived.returns().mean()) for e, each in enumerate(course)}
-    metrics["adapt/gain"] = metrics[f"adapt/return_{len(course) - 1}"] - metrics["adapt/return_0"]
-    for name in ("effective_sample_size", "inner_kl"):
-        metrics[f"adapt/{name}"] = float(np.mean([each.measures[name] for each in course[1:]]))
-    return metrics
+    names = ("effective_sample_size", "inner_kl")
+    return {f"adapt/{name}": float(np.mean([each.measures[name] for each in course[1:]])) for name in names}

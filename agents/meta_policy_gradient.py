@@ -89,8 +89,7 @@ class MetaPolicyGradientTraining:
         config = self.config
         if config.sampling.unit == "lifetime":
             return self._collect_lifetimes(rng)
-        diverged = getattr(self.env, "num_diverged", 0)
-        num = config.sampling.tasks
+        diverged, num = self._num_diverged, config.sampling.tasks
         if config.sampling.unit == "pair":
             support, query = draw_pairs(self.env, num, "train", rng)
         else:
@@ -108,17 +107,32 @@ class MetaPolicyGradientTraining:
             data["adapted"] = adapted
         if config.outer.score_terms:
             data["score_weight"] = self._score_weights(stages[-1])
+        return self._batch(data, raw, self._collection_metrics(raw, stages), diverged)
+
+    @property
+    def _num_diverged(self) -> int:
+        return getattr(self.env, "num_diverged", 0)
+
+    def _batch(
+        self, data: dict[str, Any], raw: list[Trajectories], metrics: dict[str, float], diverged: int
+    ) -> Batch:
+        """What was collected, ready for `loss`; the observations' statistics take it in.
+
+        Args:
+            data: For `loss`.
+            raw: All trajectories.
+            metrics: To be logged.
+            diverged: Episodes that had diverged before.
+        """
         steps = distributed.sum_(torch.stack([each.mask.sum() for each in raw]).sum().double())
-        metrics = self._collection_metrics(raw, stages)
-        metrics["rollout/diverged"] = float(getattr(self.env, "num_diverged", 0) - diverged)
+        metrics = metrics | {"rollout/diverged": float(self._num_diverged - diverged)}
         self._update_normalizer(raw)
         self._losses = 0
         return Batch(data=data, steps=int(steps), metrics=metrics)
 
     def _collect_lifetimes(self, rng: np.random.Generator) -> Batch:
         """Live lifetimes, adapting as at execution; every episode is judged."""
-        config, num = self.config, self.config.sampling.tasks
-        diverged = getattr(self.env, "num_diverged", 0)
+        config, num, diverged = self.config, self.config.sampling.tasks, self._num_diverged
         lifetimes = draw_lifetimes(self.env, num, "train", rng)
         seeds, rngs = episode_seeds(rng, num, len(lifetimes[0])), rng.spawn(num)
         mine = list(self.share)
@@ -137,12 +151,8 @@ class MetaPolicyGradientTraining:
         )
         first, rest = as_tasks(course, self.adaptation, config.sampling, config.execution.buffer)
         raw = [each.lived for each in course]
-        steps = distributed.sum_(torch.stack([each.mask.sum() for each in raw]).sum().double())
         metrics = self._collection_metrics(raw, [first]) | course_metrics(course)
-        metrics["rollout/diverged"] = float(getattr(self.env, "num_diverged", 0) - diverged)
-        self._update_normalizer(raw)
-        self._losses = 0
-        return Batch(data={"first": first, "rest": rest}, steps=int(steps), metrics=metrics)
+        return self._batch({"first": first, "rest": rest}, raw, metrics, diverged)
 
     def _adapt_and_act(
         self,

@@ -58,6 +58,11 @@ class Trajectories:
         """Undiscounted return of every episode, shape (T, B)."""
         return (self.rewards * self.mask).sum(-1)
 
+    def first_actions(self, horizon: int) -> np.ndarray:
+        """Actions of each task's first trajectory, shape (T, horizon, A); 0 for steps that none got to."""
+        done = self.actions[:, 0].cpu().numpy()
+        return np.pad(done, ((0, 0), (0, horizon - done.shape[1]), (0, 0)))
+
     def task(self, index: int) -> "Trajectories":
         """The trajectories of one task, with the task axis kept (length 1)."""
         return self._joined([self], lambda x: x[index : index + 1])

@@ -156,7 +156,7 @@ def live(
         if (found := watched.speed()) is not None:
             speed[:, e] = found
         if keep_actions:
-            actions.append(lived.actions[:, 0].cpu().numpy())
+            actions.append(lived.first_actions(env.horizon))
         if config and e + 1 < E:
             for i, episode in enumerate(_episodes(lived, watched)):
                 update(model, copies[i], episode, config, int(shuffles[i].integers(2**31)))

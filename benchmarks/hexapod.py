@@ -12,7 +12,7 @@ import argparse
 
 import numpy as np
 import torch
-from worlds import Contender, _ours, cpu_seconds, summary
+from worlds import race, summary, world_and_floor
 
 from metarl.agents.experiments import open_run
 from metarl.agents.rollouts import make_world
@@ -78,28 +78,16 @@ def compare(path: str, repeats: int) -> dict:
 
 def throughput(rounds: int, threads: int) -> dict:
     """Steps per second of the world and of its floor under the main settings, and their ratio."""
-    rng = np.random.default_rng(0)
-    found: list[Contender] = []
-    for name in list(PHYSICS)[:3]:
-        found += _ours(WORLD, PHYSICS[name], f"metarl {name}", threads)
-    rates: dict[str, list[float]] = {each.name: [] for each in found}
-    for number in range(rounds + 1):
-        for index in rng.permutation(len(found)):
-            each = found[index]
-            actions = rng.uniform(-1, 1, (each.num, 12))
-            each.before()
-            start = cpu_seconds()
-            for _ in range(each.steps):
-                each.step(actions)
-            if number:  # the first round warms up
-                rates[each.name].append(each.num * each.steps / ((cpu_seconds() - start) / threads))
-    for each in found:
-        each.close()
+    found = [
+        each
+        for name in list(PHYSICS)[:3]
+        for each in world_and_floor(WORLD, PHYSICS[name], f"metarl {name}", threads)
+    ]
+    rates = {name: np.array(clocks["cpu"]) for name, clocks in race(found, 12, rounds, 0.2, threads).items()}
     result = {name: summary(values) for name, values in rates.items()}
     for name in [name for name in rates if "floor" not in name]:
         label, num = name.rsplit(" ", 1)
-        floor = rates[f"{label} floor {num}"]
-        result[f"{name} / floor"] = summary(np.array(rates[name]) / np.array(floor))
+        result[f"{name} / floor"] = summary(rates[name] / rates[f"{label} floor {num}"])
     return result
 
 

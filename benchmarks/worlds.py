@@ -90,7 +90,7 @@ def _envpool(theirs: str, threads: int) -> list[Contender]:
     return found
 
 
-def _ours(world: str, arguments: dict, label: str, threads: int) -> list[Contender]:
+def world_and_floor(world: str, arguments: dict, label: str, threads: int) -> list[Contender]:
     """Our vector face, and the floor beneath it: the same batch of simulations, stepped bare."""
     found = []
     for num in SIZES:
@@ -129,9 +129,9 @@ def contenders(body: str, threads: int, process_sizes: tuple[int, ...]) -> list[
     except gymnasium.error.DependencyNotInstalled:
         pass
     found += _envpool(theirs, threads)
-    found += _ours(world, same, "metarl", threads)
+    found += world_and_floor(world, same, "metarl", threads)
     if default is not None:
-        found += _ours(world, default, "metarl default physics", threads)
+        found += world_and_floor(world, default, "metarl default physics", threads)
     return found
 
 
@@ -145,13 +145,23 @@ def cpu_seconds() -> float:
 
 
 def measure(body: str, rounds: int, seconds: float, threads: int, process_sizes: tuple[int, ...]) -> dict:
-    """Rates of all contenders in environment steps per second, by wall and by CPU time, (rounds,) each."""
+    """Rates of all that can be had for a body; see `race`."""
+    size = gymnasium.make(BODIES[body][1]).action_space.shape[0]
+    return race(contenders(body, threads, process_sizes), size, rounds, seconds, threads)
+
+
+def race(all_of_them: list[Contender], size: int, rounds: int, seconds: float, threads: int) -> dict:
+    """Rates of contenders in environment steps per second, by wall and by CPU time, (rounds,) each; closes them.
+
+    Args:
+        all_of_them: Contenders, reset.
+        size: Number of actions.
+        rounds: Slices of each.
+        seconds: CPU time of a slice.
+        threads: That a contender may use.
+    """
     rng = np.random.default_rng(0)
-    all_of_them = contenders(body, threads, process_sizes)
-    space = gymnasium.make(BODIES[body][1]).action_space.shape
-    actions = {
-        each.num: rng.uniform(-1, 1, (32, each.num, *space)).astype(np.float64) for each in all_of_them
-    }
+    actions = {each.num: rng.uniform(-1, 1, (32, each.num, size)).astype(np.float64) for each in all_of_them}
     rates: dict[str, dict[str, list[float]]] = {each.name: {"wall": [], "cpu": []} for each in all_of_them}
 
     def play(each: Contender) -> tuple[float, float]:

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from metarl.envs.bodies import Leg, legged
 from metarl.envs.lifetimes import LegFailure
 from metarl.envs.simulation import Simulation
-from metarl.envs.task_distributions import Task, TaskDistribution, check_split
+from metarl.envs.task_distributions import Task, TaskDistribution, check_keys, check_split
 from metarl.envs.world import ALL, Floats, Mark, MujocoWorld, Outcome, Rows, View
-from metarl.names import nearest
 
 PAIRS = tuple(combinations(range(1, 7), 2))
 TEST_PAIRS = ((1, 2), (3, 4), (5, 6))
@@ -64,13 +63,7 @@ class LegPairTasks(TaskDistribution):
 
     def check(self, task: Task) -> Task:
         """A copy of the task: two different legs of 1 to 6, sorted, and a torque in [0, 1]."""
-        if not isinstance(task, dict):
-            raise ValueError(f"a task is a dict with keys {sorted(self.keys)}, got {type(task).__name__}")
-        for key in task:
-            if key not in self.keys:
-                raise ValueError(f"unknown key '{key}' in task: {nearest(str(key), self.keys)}")
-        if len(task) < len(self.keys):
-            raise ValueError(f"task {task} lacks one of the keys {sorted(self.keys)}")
+        check_keys(task, self.keys)
         legs = sorted(np.asarray(task["legs"]).ravel().tolist())
         if tuple(legs) not in PAIRS:
             raise ValueError(f"task['legs'] must be two different legs of 1 to 6, got {task['legs']!r}")

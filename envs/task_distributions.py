@@ -13,6 +13,7 @@ each test task lies between training tasks, and none of them was ever trained on
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from functools import cached_property
 from typing import Any
 
@@ -117,17 +118,27 @@ def check_split(split: str) -> None:
         raise unknown("split", split, SPLITS)
 
 
+def check_keys(task: Task, keys: Collection[str]) -> None:
+    """Refuse what is no dict with these keys.
+
+    Raises:
+        ValueError: Saying what is unknown, with the nearest name, or missing.
+    """
+    if not isinstance(task, dict):
+        raise ValueError(f"a task is a dict with keys {sorted(keys)}, got {type(task).__name__}")
+    for key in task:
+        if key not in keys:
+            raise ValueError(f"unknown key '{key}' in task: {nearest(str(key), keys)}")
+    for key in keys:
+        if key not in task:
+            raise ValueError(f"task {task} has no '{key}': expected keys {sorted(keys)}")
+
+
 def _numbers(task: Task, shapes: dict[str, tuple[int, ...]]) -> Task:
     """The task as plain floats and nested lists, its keys and shapes checked."""
-    if not isinstance(task, dict):
-        raise ValueError(f"a task is a dict with keys {sorted(shapes)}, got {type(task).__name__}")
-    for key in task:
-        if key not in shapes:
-            raise ValueError(f"unknown key '{key}' in task: {nearest(str(key), shapes)}")
+    check_keys(task, shapes)
     result = {}
     for key, shape in shapes.items():
-        if key not in task:
-            raise ValueError(f"task {task} has no '{key}': expected keys {sorted(shapes)}")
         try:
             value = np.asarray(task[key], dtype=np.float64)
         except (TypeError, ValueError) as error:
