@@ -29,7 +29,7 @@ class Step:
     """(n,)"""
     values: dict[str, NDArray[Any]]
     """Reward terms, further measures and ``diverged``, by name, (n,) each; of worlds with a schedule of lifetimes also
-    ``lifetime``, ``episode_index``, ``lifetime_end`` and ``task_changed``."""
+    ``lifetime``, ``episode_index``, ``task_id``, ``lifetime_end`` and ``task_changed``."""
 
 
 class Episodes:
@@ -169,6 +169,7 @@ class Episodes:
         if self.progress is not None:
             info["lifetime"] = int(self.progress.lifetime[index])
             info["episode_index"] = int(self.progress.episode[index])
+            info["task_id"] = int(self.progress.task[index])
             info["lifetime_end"] = False
             info["task_changed"] = bool(self._changed[index])
         return info
@@ -204,6 +205,7 @@ class Episodes:
         if self.progress is not None:
             values["lifetime"] = self.progress.lifetime.copy()
             values["episode_index"] = self.progress.episode.copy()
+            values["task_id"] = self.progress.task.copy()
             values["lifetime_end"] = self.progress.ends(outcome.terminated | truncated)
             values["task_changed"] = self._changed.copy()
         step = Step(observation, reward, outcome.terminated, truncated, values)

@@ -21,6 +21,8 @@ class Progress:
         schedule: What draws lifetimes.
         lifetime: Number of the lifetime at hand, (n,); -1 where the task is pinned.
         episode: Number of the episode in its lifetime, (n,); -1 where the task is pinned.
+        task: Place of the task at hand in its lifetime, (n,); -1 where it is pinned. That of the episode, unless tasks
+            switch within episodes.
     """
 
     def __init__(self, schedule: Schedule, tasks: TaskDistribution, num: int):
@@ -28,6 +30,7 @@ class Progress:
         self.schedule, self._tasks = schedule, tasks
         self.lifetime = np.full(num, -1)
         self.episode = np.full(num, -1)
+        self.task = np.full(num, -1)
         self._reached: list[tuple[int, int] | None] = [None] * num
         self._roots: list[Root | None] = [None] * num
         self._drawn: list[list[Task] | None] = [None] * num
@@ -50,7 +53,7 @@ class Progress:
 
     def leave(self, index: int) -> None:
         """Begin an episode with a pinned task: it is no part of any lifetime."""
-        self.lifetime[index] = self.episode[index] = -1
+        self.lifetime[index] = self.episode[index] = self.task[index] = -1
 
     def enter(self, index: int) -> Task:
         """Begin the next episode of a simulation's lifetime, or of its next lifetime; its root must be known.
@@ -85,6 +88,7 @@ class Progress:
         return finished & (self.episode == self.schedule.episodes - 1)
 
     def _task(self, index: int, stage: int) -> Task:
+        """Go on with a task of the episode at hand: the first, or after some switches another."""
         reached, root, drawn = self._reached[index], self._roots[index], self._drawn[index]
         assert reached is not None
         assert root is not None
@@ -93,7 +97,8 @@ class Progress:
             drawn = self.schedule.draw(self._tasks, "train", np.random.default_rng(seed))
             self._drawn[index] = drawn
         count = self.schedule.per_episode
-        return drawn[reached[1] * count + stage % count]
+        self.task[index] = reached[1] * count + stage % count
+        return drawn[self.task[index]]
 
     def get_state(self, rngs: list[np.random.Generator]) -> dict[str, Any]:
         """Everything but the tasks, which are drawn again.
@@ -106,6 +111,7 @@ class Progress:
         return {
             "lifetime": self.lifetime.copy(),
             "episode": self.episode.copy(),
+            "task": self.task.copy(),
             "reached": list(self._reached),
             "roots": list(self._roots),
             "skip": self._skip.copy(),
@@ -114,6 +120,7 @@ class Progress:
     def set_state(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`get_state` gave."""
         self.lifetime[...], self.episode[...] = state["lifetime"], state["episode"]
+        self.task[...] = state["task"]
         self._reached, self._roots = list(state["reached"]), list(state["roots"])
         self._drawn = [None] * len(self._drawn)
         self._skip[...] = state["skip"]

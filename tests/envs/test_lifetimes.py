@@ -14,7 +14,7 @@ from metarl.envs.lifetimes import Drift, Redraw, Switch
 from metarl.envs.sb3 import as_sb3
 
 SEED = 11
-KEYS = ("lifetime", "episode_index", "lifetime_end", "task_changed")
+KEYS = ("lifetime", "episode_index", "task_id", "lifetime_end", "task_changed")
 # A world and a schedule of each kind; episodes of 5 steps.
 CASES = [
     ("metarl/HexapodLegFailure-v0", {"schedule": "leg-failure", "episodes": 3}),

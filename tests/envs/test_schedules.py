@@ -10,7 +10,7 @@ import pytest
 from metarl.envs.lifetimes import Drift, LegFailure, Redraw, Switch, as_schedule
 from metarl.envs.task_distributions import FiniteTasks, IntervalTasks
 
-KEYS = ("lifetime", "episode_index", "lifetime_end", "task_changed")
+KEYS = ("lifetime", "episode_index", "task_id", "lifetime_end", "task_changed")
 
 
 def make(world, **arguments):
@@ -143,3 +143,21 @@ def test_tasks_that_change_within_episodes_are_no_list_of_episodes():
     env = make("metarl/AntDir-v0", lifetime="switch")
     with pytest.raises(ValueError, match="change within"):
         env.sample_lifetimes(1)
+
+
+def test_the_task_id_counts_the_tasks_of_a_lifetime():
+    schedule = {"schedule": "switch", "every": 2, "per_episode": 2, "episodes": 2}
+    env = make("metarl/CheetahDir-v0", lifetime=schedule, horizon=6)
+    seen = []
+    for seed in (0, None, None):
+        info = env.reset(seed=seed)[1]
+        met = [info["task_id"]]
+        for _ in range(6):
+            info = env.step(np.zeros(6))[4]
+            met.append(info["task_id"])
+        seen.append(met)
+    assert seen[0] == [0, 0, 0, 1, 1, 0, 0]  # within an episode by turns
+    assert seen[1] == [2, 2, 2, 3, 3, 2, 2]
+    assert seen[2] == seen[0]  # the next lifetime
+    env.set_task({"direction": 1.0})
+    assert env.reset()[1]["task_id"] == -1
