@@ -5,6 +5,7 @@ several ranks what they decide by (gradients, Hessian-vector products, line-sear
 so that all ranks take the same step.
 """
 
+import bisect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
@@ -24,7 +25,7 @@ from metarl.gradients import (
     trainable,
 )
 
-__all__ = ["GradientSteps", "Loss", "NonFinite", "TrustRegion"]
+__all__ = ["GradientSteps", "Loss", "NonFinite", "TrustRegion", "milestones"]
 
 Loss = Callable[[], tuple[Tensor, Mapping[str, Tensor | float]]]
 """Computes the meta-loss at the current parameters: a scalar, and metrics (numbers or scalar tensors)."""
@@ -37,12 +38,22 @@ class GradientSteps:
     it is true on any rank, ends the epochs before that epoch's step is taken (as early stopping on the KL
     divergence does in PPO).
 
+    A schedule makes the step size a function of the number of steps taken so far, and of nothing else; that number
+    is part of the state, so that a resumed training goes on with the step size it would have had.
+
     Args:
         parameters: Tensors by name, or just tensors. Those with `requires_grad=False` are left alone.
-        lr: Step size.
+        lr: Step size, the first one where there is a schedule.
         epochs: Steps on one batch.
         kind: `adam` (Kingma & Ba 2015, its defaults) or `sgd`.
         max_grad_norm: Rescale a gradient whose Euclidean norm over all parameters is above this.
+        max_grad_value: Cut every entry of a gradient to this range on both sides of zero, before its norm is bounded.
+        momentum: Of SGD: this part of the last step's direction is added to the gradient.
+        weight_decay: This multiple of the parameters is added to their gradient, after clipping.
+        schedule: From the number of steps taken before to a factor of `lr`; see `milestones`.
+
+    Attributes:
+        updates: Steps taken so far.
     """
 
     def __init__(
@@ -52,30 +63,46 @@ class GradientSteps:
         epochs: int = 1,
         kind: Literal["adam", "sgd"] = "adam",
         max_grad_norm: float | None = None,
+        *,
+        max_grad_value: float | None = None,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        schedule: Callable[[int], float] | None = None,
     ):
         if kind not in ("adam", "sgd"):
             raise ValueError(f"kind={kind!r}, expected 'adam' or 'sgd'")
-        if not lr > 0 or epochs < 1 or (max_grad_norm is not None and not max_grad_norm > 0):
+        bounds = [each for each in (max_grad_norm, max_grad_value) if each is not None]
+        if not lr > 0 or epochs < 1 or not all(each > 0 for each in bounds):
             raise ValueError(
-                f"{lr=}, {epochs=}, {max_grad_norm=}: expected positive numbers, epochs at least 1"
+                f"{lr=}, {epochs=}, {max_grad_norm=}, {max_grad_value=}: expected positive numbers, "
+                "epochs at least 1"
+            )
+        if not 0 <= momentum < 1 or weight_decay < 0 or (momentum and kind == "adam"):
+            raise ValueError(
+                f"{momentum=}, {weight_decay=} with kind={kind!r}: expected a momentum in [0, 1), which only "
+                "'sgd' takes, and a weight decay of at least 0"
             )
         self.parameters = trainable(parameters)
-        self.epochs = epochs
-        self.max_grad_norm = max_grad_norm
-        make = torch.optim.Adam if kind == "adam" else torch.optim.SGD
-        self._optimizer: torch.optim.Optimizer = make(list(self.parameters.values()), lr=lr)
+        self.epochs, self.lr, self.schedule, self.updates = epochs, lr, schedule, 0
+        self.max_grad_norm, self.max_grad_value = max_grad_norm, max_grad_value
+        tensors = list(self.parameters.values())
+        self._optimizer: torch.optim.Optimizer
+        if kind == "adam":
+            self._optimizer = torch.optim.Adam(tensors, lr=lr, weight_decay=weight_decay)
+        else:
+            self._optimizer = torch.optim.SGD(tensors, lr=lr, momentum=momentum, weight_decay=weight_decay)
 
     def update(self, loss: Loss) -> dict[str, float]:
         """Take up to `epochs` steps.
 
         Returns:
             The metrics of the last loss computed, with `loss`, `grad_norm` (before clipping, of the last step
-            taken) and `epochs` (steps taken).
+            taken), `epochs` (steps taken), and where there is a schedule `lr` (the step size of the last step).
 
         Raises:
             NonFinite: the loss or a gradient is infinite or no number; nothing was changed by that epoch.
         """
-        steps, norm = 0, float("nan")
+        steps, norm, rate = 0, float("nan"), {}
         for _ in range(self.epochs):
             value, metrics = loss()
             stop = distributed.any_true(bool(metrics.get("stop", False)), value.device)
@@ -84,21 +111,37 @@ class GradientSteps:
                 break
             gradients = gradient(value, self.parameters)
             norm = checked_norm(gradients)
+            rate = self._scheduled()
             self._step(gradients, norm)
             steps += 1
-        return to_floats({**metrics, "loss": mean}) | {"grad_norm": norm, "epochs": steps}
+        return to_floats({**metrics, "loss": mean}) | {"grad_norm": norm, "epochs": steps} | rate
+
+    def _scheduled(self) -> dict[str, float]:
+        """Set the step size that the schedule gives for the next step."""
+        if self.schedule is None:
+            return {}
+        rate = self.lr * self.schedule(self.updates)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        return {"lr": rate}
 
     def _step(self, gradients: Mapping[str, Tensor], norm: float) -> None:
+        if self.max_grad_value is not None:
+            bound = self.max_grad_value
+            gradients = {name: each.clamp(-bound, bound) for name, each in gradients.items()}
+            norm = math.sqrt(sum(float(each.double().square().sum()) for each in gradients.values()))
         scale = min(1.0, self.max_grad_norm / (norm + 1e-12)) if self.max_grad_norm else 1.0
         for name, parameter in self.parameters.items():
             parameter.grad = gradients[name] * scale if scale < 1 else gradients[name]
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        self.updates += 1
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What the optimiser remembers, as a flat dict of tensors named `parameter/entry`."""
+        """What the optimiser remembers: tensors named `parameter/entry`, and `updates` where there is a schedule."""
         state = self._optimizer.state
-        return {
+        counted = {} if self.schedule is None else {"updates": torch.tensor(self.updates)}
+        return counted | {
             f"{name}/{entry}": torch.as_tensor(value)
             for name, parameter in self.parameters.items()
             for entry, value in state.get(parameter, {}).items()
@@ -109,10 +152,19 @@ class GradientSteps:
         """Take over what `state_dict` gave.
 
         Raises:
-            ValueError: it names parameters that this optimiser does not have, or of another shape.
+            ValueError: it names parameters that this optimiser does not have, or of another shape; or only one of
+                the two has a schedule.
         """
+        if ("updates" in tensors) != (self.schedule is not None):
+            raise ValueError(
+                "the stored optimiser and this one do not both have a schedule of the step size; was the config "
+                "changed?"
+            )
+        self.updates = int(tensors.get("updates", 0))
         state: dict[str, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
+            if key == "updates":
+                continue
             name, _, entry = key.rpartition("/")
             if name not in self.parameters:
                 raise ValueError(
@@ -127,6 +179,22 @@ class GradientSteps:
         self._optimizer.state.clear()
         for name, entries in state.items():
             self._optimizer.state[self.parameters[name]] = dict(entries)
+
+
+def milestones(at: Iterable[int], factor: float) -> Callable[[int], float]:
+    """A schedule that multiplies the step size by a factor at every milestone.
+
+    Args:
+        at: Numbers of steps after which the step size changes.
+        factor: By what, e.g. 0.5.
+
+    Returns:
+        From the number of steps taken before to a factor of the first step size.
+    """
+    places = sorted(at)
+    if not factor > 0 or any(each < 1 for each in places):
+        raise ValueError(f"milestones {places} with {factor=}: expected positive numbers")
+    return lambda updates: factor ** bisect.bisect_right(places, updates)
 
 
 class TrustRegion:

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Categorical, kl_divergence
 
 from metarl.gradients import conjugate_gradient
-from metarl.meta_optimizers import GradientSteps, NonFinite, TrustRegion
+from metarl.meta_optimizers import GradientSteps, NonFinite, TrustRegion, milestones
 
 D = torch.float64
 
@@ -62,19 +62,57 @@ def test_frozen_stays_and_unused_gets_a_zero_gradient():
     assert frozen.tolist() == unused.tolist() == [1.0, 1.0]
 
 
+def test_values_are_clipped_before_the_norm_is_and_decay_comes_after():
+    x = torch.tensor([3.0, -40.0], requires_grad=True)  # gradient (3, -40), cut to (3, -4), norm 5, then 1
+    optimizer = GradientSteps([x], 1.0, kind="sgd", max_grad_value=4.0, max_grad_norm=1.0, weight_decay=0.1)
+    metrics = optimizer.update(lambda: (x.square().sum() / 2, {}))
+    assert metrics["grad_norm"] == pytest.approx(math.sqrt(1609))
+    torch.testing.assert_close(x.detach(), torch.tensor([3 - 0.6 - 0.3, -40 + 0.8 + 4.0]))
+
+
 @pytest.mark.parametrize("kind", ["adam", "sgd"])
-def test_state_goes_on_exactly(kind):
+def test_momentum_decay_and_schedule_are_torchs(kind):
+    momentum = {"momentum": 0.9} if kind == "sgd" else {}
+    ours, theirs = (torch.tensor([1.0, -2.0], requires_grad=True) for _ in range(2))
+    optimizer = GradientSteps(
+        [ours], 0.1, kind=kind, weight_decay=0.01, schedule=milestones([4, 2], 0.5), **momentum
+    )
+    torchs = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[kind]
+    other = torchs([theirs], lr=0.1, weight_decay=0.01, **momentum)
+    falls = torch.optim.lr_scheduler.MultiStepLR(other, [2, 4], 0.5)
+    rates = []
+    for _ in range(6):
+        rates.append(optimizer.update(lambda: ((ours**2).sum(), {}))["lr"])
+        other.zero_grad()
+        (theirs**2).sum().backward()
+        other.step()
+        falls.step()
+    assert torch.equal(ours, theirs)
+    assert rates == [0.1, 0.1, 0.05, 0.05, 0.025, 0.025]
+
+
+SETTINGS = [
+    ("adam", {}),
+    ("sgd", {}),
+    ("sgd", {"momentum": 0.9, "weight_decay": 0.1}),
+    ("adam", {"schedule": milestones([2, 4], 0.1)}),
+    ("sgd", {"schedule": milestones([2, 4], 0.1), "momentum": 0.5}),
+]
+
+
+@pytest.mark.parametrize(("kind", "more"), SETTINGS)
+def test_state_goes_on_exactly(kind, more):
     def descend(optimizer, x, times):
         for _ in range(times):
             optimizer.update(lambda: ((x**4).sum(), {}))
 
     whole = torch.tensor([1.0, -2.0], requires_grad=True)
-    descend(GradientSteps({"x": whole}, 0.01, kind=kind), whole, 6)
+    descend(GradientSteps({"x": whole}, 0.01, kind=kind, **more), whole, 6)
     first = torch.tensor([1.0, -2.0], requires_grad=True)
-    before = GradientSteps({"x": first}, 0.01, kind=kind)
+    before = GradientSteps({"x": first}, 0.01, kind=kind, **more)
     descend(before, first, 3)
     second = first.detach().clone().requires_grad_()
-    after = GradientSteps({"x": second}, 0.01, kind=kind)
+    after = GradientSteps({"x": second}, 0.01, kind=kind, **more)
     after.load_state_dict(before.state_dict())
     descend(after, second, 3)
     assert torch.equal(second, whole)
@@ -91,6 +129,8 @@ def test_state_that_does_not_fit_is_refused():
         GradientSteps({"z": x}, 0.1).load_state_dict(state)
     with pytest.raises(ValueError, match="trust region"):
         TrustRegion({"x": x}, 0.1).load_state_dict(state)
+    with pytest.raises(ValueError, match="schedule"):
+        GradientSteps({"x": x}, 0.1, schedule=milestones([1], 0.5)).load_state_dict(state)
 
 
 def test_what_is_not_finite_is_named_and_changes_nothing():
@@ -109,6 +149,12 @@ def test_mistakes_are_explained():
         GradientSteps([torch.ones(2)], 0.1)
     with pytest.raises(ValueError, match="lr=-1"):
         GradientSteps([x], -1)
+    with pytest.raises(ValueError, match=r"momentum=0\.9"):
+        GradientSteps([x], 0.1, momentum=0.9)
+    with pytest.raises(ValueError, match="max_grad_value=0"):
+        GradientSteps([x], 0.1, max_grad_value=0)
+    with pytest.raises(ValueError, match="milestones"):
+        milestones([0], 0.5)
     with pytest.raises(ValueError, match="depends on no parameter"):
         GradientSteps([x], 0.1).update(lambda: (torch.tensor(1.0), {}))
     with pytest.raises(ValueError, match="expected a scalar"):
