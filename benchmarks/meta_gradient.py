@@ -56,6 +56,11 @@ def usual_conv4() -> nn.Module:
     return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(64, 5))
 
 
+def our_conv4() -> nn.Module:
+    """The same of metarl's layers."""
+    return nn.Sequential(Conv4(), nn.Linear(64, 5))
+
+
 class UsualPolicy(nn.Module):
     """Gaussian policy with two hidden layers of 64 tanh units: 20 observations, 6 actions."""
 
@@ -123,7 +128,7 @@ class Problem:
         self.loss = classification if kind == "conv4" else surrogate
         self.place = {"device": device, "dtype": dtype}
         torch.manual_seed(0)
-        self.ours = (Conv4() if kind == "conv4" else OurPolicy()).to(**self.place)
+        self.ours = (our_conv4() if kind == "conv4" else OurPolicy()).to(**self.place)
         self.support, self.query = draw(kind, tasks, next(self.ours.parameters()))
 
     def usual(self) -> nn.Module:

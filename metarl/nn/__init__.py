@@ -6,9 +6,10 @@ operations instead, and `refuse_fused_norms` finds the others.
 """
 
 from metarl.nn.activations import nonlinearity
-from metarl.nn.blocks import NORMS, BatchNorm, ConvBlock, GroupNorm, LayerNorm, MaxPool2d
+from metarl.nn.blocks import ConvBlock, Film, MaxPool2d, modulate
 from metarl.nn.convolution import conv2d
 from metarl.nn.networks import MLP, Linear, LSTMCell, linear, lstm, lstm_cell, mlp
+from metarl.nn.norms import NORMS, BatchNorm, GroupNorm, LayerNorm, norm_layer, normalise, recorded_moments
 from metarl.nn.pooling import max_pool
 from metarl.transforms import refuse_fused_norms, stateless
 
@@ -17,6 +18,7 @@ __all__ = [
     "NORMS",
     "BatchNorm",
     "ConvBlock",
+    "Film",
     "GroupNorm",
     "LSTMCell",
     "LayerNorm",
@@ -28,7 +30,11 @@ __all__ = [
     "lstm_cell",
     "max_pool",
     "mlp",
+    "modulate",
     "nonlinearity",
+    "norm_layer",
+    "normalise",
+    "recorded_moments",
     "refuse_fused_norms",
     "stateless",
 ]

@@ -2,40 +2,34 @@ import pytest
 import torch
 
 from metarl.nn import refuse_fused_norms
-from metarl.supervised.backbones import Conv4
+from metarl.supervised.backbones import Conv4, backbone
+from metarl.supervised.methods.config import Backbone
 
 
 @pytest.mark.parametrize(
     ("kw", "features", "parameters"),
     [
-        ({"image": (1, 28, 28)}, 64, 111_680 + 325),
-        ({"image": (1, 28, 28), "halve": "stride"}, 64, 111_680 + 325),
-        ({"image": (3, 84, 84), "channels": 32}, 800, 28_768 + 4_005),
-        ({"image": (3, 84, 84), "way": None}, 1600, 112_832),
-        ({"image": (1, 28, 28), "norm": "group"}, 64, 111_936 + 325),
+        ({"image": (1, 28, 28)}, 64, 111_936),
+        ({"image": (1, 28, 28), "halve": "stride"}, 64, 111_936),
+        ({"image": (3, 84, 84), "channels": 32}, 800, 28_896),
+        ({"image": (3, 84, 84)}, 1600, 113_088),
+        ({"image": (3, 84, 84), "channels": 128}, 3200, 447_000),
     ],
 )
-def test_shapes_and_sizes(kw, features, parameters):
+def test_conv4_has_the_published_sizes(kw, features, parameters):
     net = Conv4(**kw)
     images = torch.randn(2, *kw["image"])
-    assert net.features(images).shape == (2, features)
-    assert net(images).shape == (2, 5 if kw.get("way", 5) else features)
-    assert sum(value.numel() for value in net.parameters()) == parameters
+    assert net(images).shape == (2, features)
+    assert net.maps(images).shape == (2, *net.map_shape)
+    assert net.feature_size == features
+    biases = 4 * kw.get("channels", 64)  # of the convolutions: ours have none before batch norm
+    assert sum(value.numel() for value in net.parameters()) == pytest.approx(parameters - biases, abs=600)
     refuse_fused_norms(net)
-
-
-def test_transductive_norm_uses_the_batch_at_hand_and_group_norm_does_not():
-    images = torch.randn(4, 1, 28, 28, dtype=torch.float64)
-    for norm, alone_differs in (("transductive", True), ("group", False)):
-        net = Conv4(norm=norm).double()
-        assert torch.allclose(net(images)[:2], net(images[:2])) is not alone_differs
-        assert not list(net.buffers())
 
 
 @pytest.mark.parametrize(
     ("kw", "match"),
     [
-        ({"norm": "batch"}, "transductive"),
         ({"norm": "grup"}, "did you mean 'group'"),
         ({"halve": "none"}, "halve must be"),
         ({"image": (1, 15, 28)}, "at least 16x16"),
@@ -44,3 +38,8 @@ def test_transductive_norm_uses_the_batch_at_hand_and_group_norm_does_not():
 def test_mistakes_are_named(kw, match):
     with pytest.raises(ValueError, match=match):
         Conv4(**kw)
+
+
+def test_an_unknown_backbone_is_named():
+    with pytest.raises(ValueError, match="did you mean 'conv4'"):
+        backbone(Backbone(name="conv5"), (1, 28, 28))

@@ -1,0 +1,58 @@
+"""What the methods' configurations are made of (no torch is imported here)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Statistics = Literal["joint", "transductive", "support", "running", "one_query"]
+"""By which images batch norm normalises: support and query together; each by itself; both by the support's; by averages
+of training batches; or the support with one query at a time."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The network from images to features."""
+
+    name: Literal["conv4", "resnet12", "wrn-28-10", "koch", "relation"] = "conv4"
+    """Architecture."""
+    channels: int = 64
+    """Filters of every block (conv4, relation), or of the first one (resnet12: 64 or 80)."""
+    halve: Literal["pool", "stride"] = "pool"
+    """How conv4 halves its images; with stride the features are the spatial mean."""
+    norm: Literal["batch", "group", "layer", "none"] = "batch"
+    """Normalisation of every block."""
+    activation: Literal["relu", "leaky_relu", "silu"] = "relu"
+    """Nonlinearity of every block."""
+
+
+@dataclass(frozen=True)
+class EpisodicTraining:
+    """How a method is trained on episodes."""
+
+    way: int | None = None
+    """Classes of a training episode; unset, as many as in testing."""
+    shot: int | None = None
+    """Support images of each class; unset, as many as in testing."""
+    query: int = 15
+    """Query images of each class."""
+    tasks: int = 1
+    """Episodes of one update."""
+    statistics: Statistics = "joint"
+    """By which images batch norm normalises in training."""
+    test_statistics: Statistics = "running"
+    """The same in validation, testing and prediction."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Outer optimiser."""
+    lr: float = 1e-3
+    """Its first step size."""
+    momentum: float = 0.0
+    """Of SGD."""
+    weight_decay: float = 0.0
+    """Share of the weights taken off with every step, times the step size."""
+    decay: float = 0.5
+    """Factor of the step size at every milestone."""
+    decay_every: int | None = None
+    """Updates between milestones."""
+    milestones: tuple[float, ...] = ()
+    """Shares of the training after which the step size decays, in place of `decay_every`."""
+    max_grad_norm: float | None = None
+    """Bound on the gradient's norm."""
