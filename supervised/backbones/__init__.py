@@ -1,4 +1,8 @@
-"""Networks that turn images into features."""
+"""Networks that turn images into features, under one interface.
+
+`net(images, statistics="batch", support=0, film=None)` gives features (N, `net.feature_size`), `net.maps(...)` what
+they are made of, (N, *`net.map_shape`).
+"""
 
 from collections.abc import Callable
 
@@ -6,19 +10,24 @@ from torch import nn
 
 from metarl.names import unknown
 from metarl.supervised.backbones.conv4 import Conv4
+from metarl.supervised.backbones.koch import Koch
+from metarl.supervised.backbones.relation import RelationEncoder
+from metarl.supervised.backbones.resnet12 import ResNet12
+from metarl.supervised.backbones.wide_resnet import WideResNet
 from metarl.supervised.methods.config import Backbone
 
-__all__ = ["BACKBONES", "Conv4", "backbone"]
+__all__ = ["BACKBONES", "Conv4", "Koch", "RelationEncoder", "ResNet12", "WideResNet", "backbone"]
 
 Image = tuple[int, int, int]
 
-
-def _conv4(config: Backbone, image: Image) -> nn.Module:
-    return Conv4(image, config.channels, config.halve, config.norm, config.activation)
-
-
-BACKBONES: dict[str, Callable[[Backbone, Image], nn.Module]] = {"conv4": _conv4}
-"""Makers of backbones by name."""
+BACKBONES: dict[str, Callable[[Backbone, Image], nn.Module]] = {
+    "conv4": lambda b, image: Conv4(image, b.channels, b.halve, b.norm, b.activation),
+    "resnet12": lambda b, image: ResNet12(image, b.channels, b.norm, b.activation),
+    "wrn-28-10": lambda b, image: WideResNet(image, norm=b.norm, activation=b.activation),
+    "koch": lambda b, image: Koch(image, b.norm, b.activation),
+    "relation": lambda b, image: RelationEncoder(image, b.channels, b.norm, b.activation),
+}
+"""Makers of backbones by name; fields of the configuration that a network has no use for are left out."""
 
 
 def backbone(config: Backbone, image: Image) -> nn.Module:
@@ -29,7 +38,7 @@ def backbone(config: Backbone, image: Image) -> nn.Module:
         image: Channels, height and width of an image.
 
     Returns:
-        `net(images, statistics="batch", support=0, film=None)` -> features (N, net.feature_size).
+        A module with `feature_size`, `map_shape` and `film_sizes`.
 
     Raises:
         ValueError: A name is unknown, or the images are too small.

@@ -1,45 +1,213 @@
+"""Sizes, interface and exactness of every backbone."""
+
 import pytest
 import torch
+from torch.func import functional_call
 
-from metarl.nn import refuse_fused_norms
-from metarl.supervised.backbones import Conv4, backbone
+from metarl.nn import refuse_fused_norms, stateless
+from metarl.supervised.backbones import (
+    BACKBONES,
+    Conv4,
+    Koch,
+    RelationEncoder,
+    ResNet12,
+    WideResNet,
+    backbone,
+)
 from metarl.supervised.methods.config import Backbone
+
+D = torch.float64
+SMALL = {
+    "conv4": lambda **kw: Conv4((2, 16, 17), channels=4, **kw),
+    "conv4-stride": lambda **kw: Conv4((2, 17, 16), channels=4, halve="stride", **kw),
+    "resnet12": lambda **kw: ResNet12((2, 16, 17), **kw),
+    "wide": lambda **kw: WideResNet((2, 9, 8), depth=10, widen=1, **kw),
+    "koch": lambda **kw: Koch((1, 65, 66), units=8, **kw),
+    "relation": lambda **kw: RelationEncoder((2, 11, 12), channels=4, **kw),
+}
+"""Every architecture, as small as it goes."""
+IMAGES = {
+    "conv4": (2, 16, 17),
+    "conv4-stride": (2, 17, 16),
+    "resnet12": (2, 16, 17),
+    "wide": (2, 9, 8),
+    "koch": (1, 65, 66),
+    "relation": (2, 11, 12),
+}
+
+
+def images(name, number, seed=0, dtype=D):
+    return torch.randn(number, *IMAGES[name], dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def smooth(name, **kw):
+    """A small network without kinks (but the maxima of pooling), with features of ordinary size."""
+    torch.manual_seed(0)
+    net = SMALL[name](norm="batch", activation="silu", **kw).to(D)
+    with torch.no_grad():
+        for each in net.parameters():
+            each += 0.1 * torch.randn_like(each)
+    return net
 
 
 @pytest.mark.parametrize(
-    ("kw", "features", "parameters"),
+    ("make", "features", "parameters"),
     [
-        ({"image": (1, 28, 28)}, 64, 111_936),
-        ({"image": (1, 28, 28), "halve": "stride"}, 64, 111_936),
-        ({"image": (3, 84, 84), "channels": 32}, 800, 28_896),
-        ({"image": (3, 84, 84)}, 1600, 113_088),
-        ({"image": (3, 84, 84), "channels": 128}, 3200, 447_000),
+        (lambda: Conv4((1, 28, 28)), 64, 111_936 - 256),
+        (lambda: Conv4((1, 28, 28), halve="stride"), 64, 111_936 - 256),
+        (lambda: Conv4((3, 84, 84), channels=32), 800, 28_896 - 128),
+        (lambda: Conv4((3, 84, 84)), 1600, 113_088 - 256),
+        (lambda: Conv4((1, 28, 28), norm="group"), 64, 111_936),
+        (lambda: ResNet12((3, 84, 84), 64), 512, 7_996_800),
+        (lambda: ResNet12((3, 84, 84), 80), 640, 12_424_320),
+        (lambda: WideResNet((3, 80, 80)), 640, 36_479_194 - 6_410),
+        (lambda: Koch((1, 105, 105)), 4096, 38_951_745 - 4_097),
+        (lambda: RelationEncoder((1, 28, 28)), 64 * 5 * 5, 111_936 - 256),
+        (lambda: RelationEncoder((3, 84, 84)), 64 * 19 * 19, 113_088 - 256),
     ],
 )
-def test_conv4_has_the_published_sizes(kw, features, parameters):
-    net = Conv4(**kw)
-    images = torch.randn(2, *kw["image"])
-    assert net(images).shape == (2, features)
-    assert net.maps(images).shape == (2, *net.map_shape)
+def test_sizes_are_the_published_ones(make, features, parameters):
+    """Less what is subtracted: biases before batch norm, or the paper's classifier."""
+    with torch.device("meta"):
+        net = make()
     assert net.feature_size == features
-    biases = 4 * kw.get("channels", 64)  # of the convolutions: ours have none before batch norm
-    assert sum(value.numel() for value in net.parameters()) == pytest.approx(parameters - biases, abs=600)
+    assert sum(value.numel() for value in net.parameters()) == parameters
     refuse_fused_norms(net)
 
 
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_features_and_maps_have_the_stated_shapes(name, norm):
+    net = SMALL[name](norm=norm)
+    x = images(name, 3, dtype=torch.float32)
+    assert net(x).shape == (3, net.feature_size)
+    assert net.maps(x).shape == (3, *net.map_shape)
+    assert net(x).std() > 0
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_film_enters_at_every_place(name):
+    net, x = smooth(name), images(name, 3)
+    plain = net(x)
+    neutral = [(torch.ones(n, dtype=D), torch.zeros(n, dtype=D)) for n in net.film_sizes]
+    torch.testing.assert_close(net(x, film=neutral), plain, rtol=1e-12, atol=1e-12)
+    for place, size in enumerate(net.film_sizes):
+        film = [None] * len(net.film_sizes)
+        film[place] = torch.linspace(0.5, 2, size, dtype=D), torch.linspace(-1, 1, size, dtype=D)
+        assert not torch.allclose(net(x, film=film), plain, rtol=1e-4)
+    with pytest.raises(ValueError, match=f"each of {len(net.film_sizes)} places"):
+        net(x, film=neutral[1:])
+    with pytest.raises(ValueError, match="place 0 needs scale and shift"):
+        net(x, film=[(torch.ones(1), torch.ones(1)), *neutral[1:]])
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_statistics_reach_every_norm(name):
+    """Of support rows alone: the support's own features, and a query's that no other query changes."""
+    net, x = smooth(name), images(name, 7)
+    by_support = net(x, statistics="support", support=4)
+    torch.testing.assert_close(by_support[:4], net(x[:4]), rtol=1e-8, atol=1e-10)
+    alone = net(x[[0, 1, 2, 3, 5]], statistics="support", support=4)
+    torch.testing.assert_close(by_support[5], alone[4], rtol=1e-8, atol=1e-10)
+    assert not torch.allclose(by_support[5], net(x)[5], rtol=1e-4)
+    with pytest.raises(ValueError, match="no averages yet"):
+        net(x, statistics="running")
+
+
+def query_loss(net, params, support, query):
+    """A query loss after one exact inner step: its gradient needs second derivatives."""
+
+    def loss(params, x):
+        return functional_call(net, params, (x,)).square().mean()
+
+    grads = torch.func.grad(loss)(params, support)
+    return loss({name: value - 0.1 * grads[name] for name, value in params.items()}, query)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_meta_gradient_of_vmap_equals_that_of_a_loop_and_finite_differences(name):
+    net = smooth(name)
+    params = {key: value.detach() for key, value in net.named_parameters()}
+    support, query = images(name, 6, seed=1).view(2, 3, *IMAGES[name]), images(name, 6, seed=2)
+    query = query.view(2, 3, *IMAGES[name])
+
+    def loop(params):
+        return sum(query_loss(net, params, s, q) for s, q in zip(support, query, strict=True))
+
+    def batched(params):
+        return torch.vmap(lambda s, q: query_loss(net, params, s, q))(support, query).sum()
+
+    by_loop, by_vmap = torch.func.grad(loop)(params), torch.func.grad(batched)(params)
+    scale = max(value.abs().max() for value in by_loop.values())
+    direction = {key: torch.randn_like(value) for key, value in params.items()}
+    length = sum(value.square().sum() for value in direction.values()).sqrt()
+    for key in params:
+        assert (by_loop[key] - by_vmap[key]).abs().max() < 1e-9 * scale
+    step = 3e-6 / length
+    ends = [loop({key: params[key] + sign * step * direction[key] for key in params}) for sign in (1, -1)]
+    slope = sum((by_loop[key] * direction[key]).sum() for key in params)
+    torch.testing.assert_close((ends[0] - ends[1]) / (2 * step), slope, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_plain_and_transformed_code_agree_through_second_derivatives(name):
+    """The hand-written derivatives of plain code on a CPU against torch.func's."""
+    net = smooth(name)
+    params = {key: value.detach().requires_grad_() for key, value in net.named_parameters()}
+    support, query, f = images(name, 3, seed=1), images(name, 3, seed=2), stateless(net)
+    grads = torch.autograd.grad(f(params, support).square().mean(), list(params.values()), create_graph=True)
+    fast = {key: value - 0.1 * grad for (key, value), grad in zip(params.items(), grads, strict=True)}
+    plain = torch.autograd.grad(f(fast, query).square().mean(), list(params.values()))
+    plain_values = {key: value.detach() for key, value in params.items()}
+    expected = torch.func.grad(lambda p: query_loss(net, p, support, query))(plain_values)
+    scale = max(value.abs().max() for value in expected.values())
+    for got, value in zip(plain, expected.values(), strict=True):
+        assert (got - value).abs().max() < 1e-9 * scale
+
+
+def test_a_configuration_makes_each_architecture():
+    kinds = {
+        "conv4": Conv4,
+        "resnet12": ResNet12,
+        "wrn-28-10": WideResNet,
+        "koch": Koch,
+        "relation": RelationEncoder,
+    }
+    assert set(kinds) == set(BACKBONES)
+    for name, kind in kinds.items():
+        with torch.device("meta"):
+            assert type(backbone(Backbone(name=name), (1, 105, 105))) is kind
+    stride = backbone(Backbone(channels=8, halve="stride", norm="group", activation="silu"), (3, 32, 32))
+    assert stride.feature_size == 8
+    assert not list(stride.buffers())
+
+
 @pytest.mark.parametrize(
-    ("kw", "match"),
+    ("make", "match"),
     [
-        ({"norm": "grup"}, "did you mean 'group'"),
-        ({"halve": "none"}, "halve must be"),
-        ({"image": (1, 15, 28)}, "at least 16x16"),
+        (lambda: Conv4(norm="grup"), "did you mean 'group'"),
+        (lambda: Conv4(halve="none"), "halve must be"),
+        (lambda: Conv4((1, 15, 28)), "at least 16x16"),
+        (lambda: Conv4(activation="relo"), "did you mean 'relu'"),
+        (lambda: ResNet12(channels=32), "must be 64 .* or 80"),
+        (lambda: ResNet12((3, 84, 12)), "at least 16x16"),
+        (lambda: WideResNet(depth=27), r"6 n \+ 4"),
+        (lambda: WideResNet((3, 2, 80)), "at least 4x4"),
+        (lambda: Koch((1, 28, 28)), "65x65.*got 28x28.*conv4"),
+        (lambda: RelationEncoder((1, 8, 8)), "at least 10x10"),
+        (lambda: backbone(Backbone(name="conv5"), (1, 28, 28)), "did you mean 'conv4'"),
     ],
 )
-def test_mistakes_are_named(kw, match):
+def test_mistakes_are_named(make, match):
     with pytest.raises(ValueError, match=match):
-        Conv4(**kw)
+        make()
 
 
-def test_an_unknown_backbone_is_named():
-    with pytest.raises(ValueError, match="did you mean 'conv4'"):
-        backbone(Backbone(name="conv5"), (1, 28, 28))
+def test_smallest_images_are_enough():
+    for net, shape in (
+        (Conv4((1, 16, 16), 2), (1, 16, 16)),
+        (Koch((1, 65, 65), units=2), (1, 65, 65)),
+        (RelationEncoder((1, 10, 10), 2), (1, 10, 10)),
+        (WideResNet((1, 4, 4), 10, 1), (1, 4, 4)),
+    ):
+        assert net.maps(torch.randn(2, *shape)).shape[1:] == net.map_shape
