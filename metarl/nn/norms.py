@@ -48,7 +48,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
         self.register_buffer("recorded", torch.zeros((), dtype=torch.int64))
-        self._has_averages = False
+        self._checked: Tensor | None = None
 
     def forward(self, x: Tensor, statistics: BatchStatistics = "batch", support: int = 0) -> Tensor:
         """Shape (N, C, ...) to the same shape.
@@ -97,13 +97,15 @@ class BatchNorm(nn.Module):
                 raise ValueError(f"statistics='support' needs 1 to {x.shape[0]} support rows, got {support}")
         elif statistics != "running":
             raise unknown("statistics", statistics, ("batch", "support", "running"))
-        elif not self._has_averages:
+        elif (
+            self._checked is not self.recorded
+        ):  # asked once of every tensor: an answer from a GPU takes long
             if not self.recorded.item():
                 raise ValueError(
                     "statistics='running', but batch norm has no averages yet: set them with "
                     "metarl.supervised.normalisation.estimate_running"
                 )
-            self._has_averages = True
+            self._checked = self.recorded
 
     def _moments(self, x: Tensor, statistics: str, support: int) -> tuple[Tensor, Tensor]:
         if statistics == "running":
