@@ -1,4 +1,4 @@
-"""`metarl list`: the worlds and agents there are."""
+"""`metarl list`: the worlds, agents, few-shot methods and data sets there are."""
 
 from collections.abc import Mapping
 
@@ -6,11 +6,12 @@ from metarl.agents import AGENTS
 from metarl.commands.flags import wants_help
 from metarl.envs import WORLDS
 from metarl.names import unknown
+from metarl.supervised import DATASETS, METHODS
 
-HELP = """usage: metarl list [worlds|agents]
+HELP = """usage: metarl list [worlds|agents|methods|data]
 
-List the worlds, the agents, or both. Any Gymnasium world with tasks can be trained on, not only these; see
-examples/own_world.py."""
+List the worlds, the agents, the few-shot methods, the data sets, or all of them. Any Gymnasium world with tasks can be
+trained on, not only these (see examples/own_world.py), and any folder that holds a folder of images for each class."""
 
 
 def list_names(arguments: list[str]) -> int:
@@ -18,9 +19,14 @@ def list_names(arguments: list[str]) -> int:
     if wants_help(arguments):
         print(HELP)
         return 0
-    tables: dict[str, Mapping[str, str]] = {"worlds": WORLDS, "agents": AGENTS}
+    tables: dict[str, Mapping[str, str]] = {
+        "worlds": WORLDS,
+        "agents": AGENTS,
+        "methods": METHODS,
+        "data": DATASETS,
+    }
     if len(arguments) > 1:
-        raise ValueError(f"metarl list takes one name, worlds or agents; got {' '.join(arguments)}")
+        raise ValueError(f"metarl list takes one name, e.g. worlds; got {' '.join(arguments)}")
     for kind in arguments:
         if kind not in tables:
             raise unknown("list", kind, tables)

@@ -25,7 +25,7 @@ assert not missing, missing
 def test_every_public_name_is_there():
     assert [name for name in metarl.__all__ if getattr(metarl, name, None) is None] == []
     assert set(metarl.__all__) <= set(dir(metarl))
-    assert set(metarl._HOMES) | {"train", "__version__"} == set(metarl.__all__)
+    assert set(metarl._HOMES) | {"train", "open_run", "resume", "__version__"} == set(metarl.__all__)
 
 
 def test_an_unknown_name_brings_the_nearest():

@@ -1,0 +1,76 @@
+"""From a run's settings to its method and data."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metarl.configs import from_dict
+from metarl.nn import BatchNorm
+from metarl.runs import Run
+from metarl.supervised.class_store import ClassStore
+from metarl.supervised.datasets import DATASETS, load
+from metarl.supervised.experiment import FewShotExperiment
+from metarl.supervised.methods import build, preset
+from metarl.supervised.methods.method import Method
+
+VERB = "metarl fewshot train"
+"""What a run is resumed by."""
+
+
+def stored(run: Run) -> tuple[str, FewShotExperiment, Any]:
+    """Name of the method, experiment and configuration that a run keeps.
+
+    Raises:
+        ValueError: It is the run of an agent.
+    """
+    if "method" not in run.config:
+        raise ValueError(
+            f"{run.path} is a run of an agent; use `metarl evaluate` and `metarl train` without fewshot"
+        )
+    experiment = from_dict(FewShotExperiment, run.config["experiment"])
+    method = run.config["method"]
+    kind = type(preset(method, experiment.data, experiment.way, experiment.shot))
+    return method, experiment, from_dict(kind, run.config["config"])
+
+
+def best_path(run: Run) -> Path:
+    """Where a run keeps its best state, without suffix."""
+    return run.checkpoints / "best"
+
+
+def has_batch_norm(method: Method) -> bool:
+    """Whether the normalisation mode makes a difference."""
+    return any(isinstance(each, BatchNorm) for each in method.module.modules())
+
+
+def built(
+    settings: dict[str, Any], experiment: FewShotExperiment, config: Any, device: torch.device
+) -> Method:
+    """A method with fresh parameters, the same for equal seeds, on a device."""
+    torch.manual_seed(experiment.seed)
+    image = tuple(settings["image"])
+    model = build(settings["method"], config, image, settings["classes"], experiment.way, experiment.shot)
+    model.module.to(device)
+    return model
+
+
+def placed(experiment: FewShotExperiment) -> tuple[FewShotExperiment, str]:
+    """The experiment with a folder of data as an absolute path, and what the data are called in the run's path."""
+    if experiment.data in DATASETS or not Path(experiment.data).exists():
+        return experiment, experiment.data
+    folder = Path(experiment.data).resolve()
+    return replace(experiment, data=str(folder)), folder.name
+
+
+def load_both(experiment: FewShotExperiment, device: torch.device) -> tuple[ClassStore, ClassStore]:
+    """Training and validation images of an experiment, on a device."""
+    return load_split(experiment, "train", device), load_split(experiment, "validation", device)
+
+
+def load_split(experiment: FewShotExperiment, split: str, device: torch.device) -> ClassStore:
+    """Images of one split of an experiment's data, on a device."""
+    return load(
+        experiment.data, split, root=experiment.data_root, size=experiment.image_size, device=str(device)
+    )

@@ -1,0 +1,41 @@
+"""One training of a few-shot method, as a frozen dataclass (no torch is imported here)."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FewShotExperiment:
+    """What a method is trained on and for, for how long, and what is kept."""
+
+    data: str
+    """Name of a data set (`metarl fewshot list`), or a folder with a folder of images for each class."""
+    way: int = 5
+    """Classes of an episode in validation and testing; in training too, unless the method says otherwise."""
+    shot: int = 1
+    """Support images of each class, likewise."""
+    query: int = 15
+    """Query images of each class in validation."""
+    episodes: int = 20_000
+    """Episodes to train on, over all ranks. An update of a stage that draws no episodes counts as many as any other."""
+    seed: int = 0
+    """Everything random in training follows from it; validation and test episodes are the same for all seeds."""
+    out: str = "runs"
+    """Folder under which the run folder is made."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    evaluate_every: int = 500
+    """Updates between validations; 0 for none, and no best checkpoint."""
+    checkpoint_every: int = 500
+    """Updates between checkpoints; the last is always kept."""
+    validation_episodes: int = 200
+    """Episodes of a validation, always the same ones."""
+    data_root: str | None = None
+    """Folder of the data sets; unset, $METARL_DATA, or ~/.cache/metarl."""
+    image_size: int | None = None
+    """Height and width that images are brought to; unset, what is usual for the data set."""
+
+    def __post_init__(self):
+        at_least = {"way": 2, "shot": 1, "query": 1, "episodes": 1, "seed": 0, "validation_episodes": 2}
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)}, expected {least} or more")

@@ -1,0 +1,138 @@
+"""A trained few-shot method and its folder: evaluate it, ask it, plot it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metarl import checkpoints, devices, plots
+from metarl.configs import write_json
+from metarl.runs import Run
+from metarl.supervised.building import VERB, best_path, built, has_batch_norm, load_split, stored
+from metarl.supervised.datasets import reference
+from metarl.supervised.evaluation import FewShotEvaluation, Protocol, judge
+from metarl.supervised.methods.config import Statistics
+from metarl.supervised.methods.method import Method
+from metarl.supervised.prediction import Prediction, predict, query_files, support_files
+from metarl.supervised.training import FewShotTraining
+
+
+class FewShotRun:
+    """A trained few-shot method and the folder it came from.
+
+    Args:
+        run: The folder.
+    """
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.name, self.experiment, self.config = stored(run)
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self.run.path
+
+    def method(self, device: torch.device | None = None) -> tuple[Method, dict[str, Any]]:
+        """The method with its best state by validation accuracy, and what is known of that state.
+
+        A run without validations has its newest state instead; its running averages are estimated anew.
+        """
+        device = devices.resolve(self.experiment.device) if device is None else device
+        model = built(self.run.config, self.experiment, self.config, device)
+        best = best_path(self.run)
+        if best.with_name("best.json").exists():
+            tensors, state = checkpoints.load(best)
+            checkpoints.load_module(model.module, checkpoints.under("method", tensors))
+            return model, {"state": "best", "steps": state["steps"], "validation_accuracy": state["accuracy"]}
+        newest = checkpoints.latest(self.run.checkpoints)
+        if newest is None:
+            raise ValueError(
+                f"{self.path} has no checkpoint yet; train it longer: {VERB} --resume {self.path}"
+            )
+        tensors, state = checkpoints.load(newest)
+        checkpoints.load_module(model.module, checkpoints.under("module.method", tensors))
+        if has_batch_norm(model):
+            train_store = load_split(self.experiment, "train", device)
+            training = FewShotTraining(model, self.experiment, self.config.training, train_store, None)
+            training.estimate_running()
+        return model, {"state": "newest", "steps": state["steps"], "validation_accuracy": None}
+
+    def evaluate(
+        self,
+        way: int | None = None,
+        shot: int | None = None,
+        query: int = 15,
+        episodes: int = 1_000,
+        split: str = "test",
+        statistics: Sequence[Statistics] = (),
+        seed: int = 0,
+    ) -> FewShotEvaluation:
+        """Classify the queries of episodes of a split; written to `evaluation.json`.
+
+        Args:
+            way: Classes of an episode; unset, as in training's validation.
+            shot: Support images of each class; unset, likewise.
+            query: Query images of each class.
+            episodes: How many. The same number and seed are the same episodes for all methods.
+            split: `test`, `validation` or `train`.
+            statistics: Normalisation modes; unset, the method's own, and `transductive` where it is another.
+            seed: Episodes follow from it.
+        """
+        protocol = Protocol(way or self.experiment.way, shot or self.experiment.shot, query, episodes, seed)
+        device = devices.resolve(self.experiment.device)
+        model, state = self.method(device)
+        store = load_split(self.experiment, split, device)
+        judged = judge(model, store, protocol, self._modes(model, statistics))
+        if not has_batch_norm(model):
+            judged = {"none": next(iter(judged.values()))}
+        about = {
+            **asdict(protocol),
+            "method": self.name,
+            "data": self.experiment.data,
+            "split": split,
+            "classes": store.num_classes,
+            "statistics": list(judged),
+            "trained_way": self.config.training.way or self.experiment.way,
+            "trained_shot": self.config.training.shot or self.experiment.shot,
+            "training_seed": self.experiment.seed,
+            **state,
+        }
+        evaluation = FewShotEvaluation(judged, about)
+        write_json(self.path / "evaluation.json", evaluation.to_json())
+        return evaluation
+
+    def _modes(self, model: Method, wanted: Sequence[Statistics]) -> list[Statistics]:
+        own = self.config.training.test_statistics
+        if wanted or not has_batch_norm(model):
+            return list(dict.fromkeys(wanted)) if wanted and has_batch_norm(model) else [own]
+        return list(dict.fromkeys((own, "transductive")))
+
+    def predict(
+        self, support: str | Path, queries: Sequence[str | Path], *, statistics: Statistics | None = None
+    ) -> Prediction:
+        """Labels for pictures of one's own.
+
+        Args:
+            support: Folder that holds a folder of pictures for each class.
+            queries: Pictures, or folders of them.
+            statistics: Normalisation mode; unset, the method's own.
+        """
+        classes, files = support_files(support), query_files(queries)
+        model, _ = self.method()
+        reading = reference(self.experiment.data)
+        if self.experiment.image_size is not None:
+            reading = replace(reading, size=self.experiment.image_size)
+        return predict(model, reading, classes, files, statistics or self.config.training.test_statistics)
+
+    def plot(self, out: str | Path) -> Path:
+        """Draw the validation accuracy against training episodes."""
+        title = f"{self.name} on {self.experiment.data}, validation"
+        return plots.learning_curves(
+            [self.run], out, tags=["fewshot/accuracy"], title=title, xlabel="training episodes"
+        )
+
+    def __repr__(self) -> str:
+        return f"FewShotRun({str(self.path)!r}, {self.run.info.get('reason')})"

@@ -1,0 +1,118 @@
+"""Train a few-shot method, go on with its training, open what was trained."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from metarl import devices, distributed
+from metarl.configs import to_dict
+from metarl.runs import Run
+from metarl.schedule import Schedule
+from metarl.supervised.building import VERB, best_path, built, load_both, placed, stored
+from metarl.supervised.class_store import ClassStore
+from metarl.supervised.experiment import FewShotExperiment
+from metarl.supervised.fewshot_run import FewShotRun
+from metarl.supervised.illustration import LAYOUT, illustrate
+from metarl.supervised.methods import preset
+from metarl.supervised.methods.method import Method
+from metarl.supervised.training import FewShotTraining, Untrained, number_of_updates, optimizer_of
+from metarl.training import train as run_training
+
+__all__ = ["FewShotRun", "open_run", "resume", "train"]
+
+
+def train(
+    method: str, experiment: FewShotExperiment, config: Any = None, *, quiet: bool = False
+) -> FewShotRun:
+    """Train a method from scratch, in a new run folder.
+
+    Args:
+        method: A key of `metarl.supervised.METHODS`.
+        experiment: Data, ways, shots, episodes, seed, output folder.
+        config: What the method's preset is replaced by.
+        quiet: Print nothing.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        ValueError: Unknown method or data set, or a configuration that is refused.
+    """
+    if config is None:
+        config = preset(method, experiment.data, experiment.way, experiment.shot)
+    experiment, data = placed(experiment)
+    device = devices.resolve(experiment.device)
+    joined = distributed.start(device)
+    try:
+        stores = load_both(experiment, device)
+        settings = {
+            "method": method,
+            "experiment": to_dict(experiment),
+            "config": to_dict(config),
+            "image": list(stores[0].image),
+            "classes": stores[0].num_classes,
+        }
+        model = built(settings, experiment, config, device)
+        run = Run.create(experiment.out, data, method, experiment.seed, settings)
+        return _run(run, model, experiment, config, stores, quiet)
+    finally:
+        if joined:
+            distributed.stop()
+
+
+def resume(path: str | Path, *, episodes: int | None = None, quiet: bool = False) -> FewShotRun:
+    """Go on with a run from its newest checkpoint, exactly as if it had not stopped.
+
+    Args:
+        path: The run's folder.
+        episodes: A new total of training episodes; unset, the run's own. Step sizes that change at shares of the
+            training change at shares of the new total.
+        quiet: Print nothing.
+    """
+    run = Run.open(path)
+    _, experiment, config = stored(run)
+    if episodes is not None:
+        experiment = replace(experiment, episodes=episodes)
+    device = devices.resolve(experiment.device)
+    joined = distributed.start(device)
+    try:
+        model = built(run.config, experiment, config, device)
+        return _run(run, model, experiment, config, load_both(experiment, device), quiet)
+    finally:
+        if joined:
+            distributed.stop()
+
+
+def open_run(path: str | Path) -> FewShotRun:
+    """A run that was trained before.
+
+    Raises:
+        ValueError: The folder holds no run of a few-shot method.
+    """
+    return FewShotRun(Run.open(path))
+
+
+def _run(
+    run: Run,
+    method: Method,
+    experiment: FewShotExperiment,
+    config: Any,
+    stores: tuple[ClassStore, ClassStore],
+    quiet: bool,
+) -> FewShotRun:
+    training = FewShotTraining(method, experiment, config.training, *stores, best_path(run))
+    updates = number_of_updates(experiment, config.training)
+    optimizer = optimizer_of(method.module, config.training, updates)
+    schedule = Schedule(
+        steps=1 if isinstance(optimizer, Untrained) else experiment.episodes,
+        seed=experiment.seed,
+        evaluate_every=experiment.evaluate_every,
+        checkpoint_every=experiment.checkpoint_every,
+    )
+    run.note(verb=VERB)
+    run.layout(LAYOUT)
+    run_training(training, optimizer, schedule, run, quiet=quiet)
+    trained = FewShotRun(run)
+    if run.info["reason"] == "finished" and distributed.is_main():
+        illustrate(run, trained.method()[0], stores[1], experiment, config.training.test_statistics)
+    return trained

@@ -1,0 +1,223 @@
+"""How any few-shot method is trained: stages first, then episodes; judged on fixed validation episodes.
+
+Legend: T tasks of one update, Q queries of each class, W ways.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from metarl import checkpoints, distributed
+from metarl.algorithms import Batch
+from metarl.configs import read_json
+from metarl.meta_optimizers import GradientSteps, Loss, milestones
+from metarl.supervised.class_store import ClassStore
+from metarl.supervised.episodes import Episode, EpisodeSampler
+from metarl.supervised.evaluation import Protocol, accuracy_of, interval, judge, seeded
+from metarl.supervised.experiment import FewShotExperiment
+from metarl.supervised.methods.config import EpisodicTraining
+from metarl.supervised.methods.method import Method
+from metarl.supervised.normalisation import estimate_running
+from metarl.tasks import over_tasks
+
+RUNNING_EPISODES = 30
+"""Training episodes that the running averages of batch norm are estimated from."""
+RUNNING_SEED, VALIDATION_SEED = 1, 2
+"""Of episodes that are the same in every training."""
+
+
+class FewShotTraining:
+    """What the trainer asks for (`metarl.algorithms.Algorithm`), for any method.
+
+    Args:
+        method: On its device.
+        experiment: Ways, shots and queries of validation; length of the training.
+        training: Ways, shots, queries and tasks of training.
+        train: Images of training classes, on the method's device.
+        validation: Images of validation classes.
+        best: Where the state with the highest validation accuracy is kept, without suffix; None: nowhere.
+
+    Attributes:
+        module: The method's module as `method`, and the number of updates done.
+        updates: How many the whole training has.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        experiment: FewShotExperiment,
+        training: EpisodicTraining,
+        train: ClassStore,
+        validation: ClassStore | None,
+        best: Path | None = None,
+    ):
+        self.method, self.experiment, self.training = method, experiment, training
+        self.train, self.validation, self.best = train, validation, best
+        self.module = nn.Module()
+        self.module.method = method.module
+        self.module.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self.updates = number_of_updates(experiment, training)
+        self.stage_ends = _stage_ends(method, self.updates)
+        way, shot = training.way or experiment.way, training.shot or experiment.shot
+        self.sampler = EpisodeSampler(train, way, shot, training.query)
+
+    def collect(self, rng: np.random.Generator) -> Batch:
+        """A batch of the stage that the training is in, or T episodes."""
+        done = int(self.module.updates)
+        stage = sum(done >= end for end in self.stage_ends)
+        seed = int(rng.integers(2**62))
+        if stage < len(self.method.stages):
+            draw = torch.Generator().manual_seed(seed + distributed.rank())
+            data = self.method.stages[stage].draw(self.train, draw, min(done / self.updates, 1 - 1e-9))
+        else:
+            data = self._share(self.sampler.draw(self.training.tasks, torch.Generator().manual_seed(seed)))
+        self.module.updates += 1
+        return Batch((stage, data), self.training.tasks)
+
+    def loss(self, data: tuple[int, Any]) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """Mean loss, and metrics; `accuracy` is that on the queries, averaged over tasks."""
+        stage, batch = data
+        params = dict(self.method.module.named_parameters())
+        number = {"stage": float(stage)} if self.method.stages else {}
+        if stage < len(self.method.stages):
+            loss, metrics = self.method.stages[stage].loss(params, batch)
+            return loss, {**metrics, **number}
+        task = partial(task_with_accuracy, self.method, statistics=self.training.statistics)
+        if self.training.tasks == 1:
+            loss, aux = task(params, pytree.tree_map(lambda each: each[0], batch))
+            return loss, {**aux, **number}
+        losses, aux = over_tasks(task)(params, batch)
+        return losses.mean(), {**{name: each.mean() for name, each in aux.items()}, **number}
+
+    def evaluate(self, rng: np.random.Generator) -> dict[str, float]:
+        """Estimate running averages, judge on validation episodes, keep the state if it is the best so far."""
+        self.estimate_running()
+        if self.validation is None:
+            return {}
+        experiment = self.experiment
+        protocol = Protocol(
+            way=min(experiment.way, self.validation.num_classes),
+            shot=experiment.shot,
+            query=experiment.query,
+            episodes=experiment.validation_episodes,
+            seed=VALIDATION_SEED,
+        )
+        mode = self.training.test_statistics
+        found = judge(self.method, self.validation, protocol, [mode])[mode]
+        accuracy, margin = float(found.accuracies.mean()), interval(found.accuracies)
+        self._keep_if_best(accuracy, margin)
+        return {"fewshot/accuracy": accuracy, "fewshot/interval": margin, "fewshot/loss": found.loss}
+
+    @torch.no_grad()
+    def estimate_running(self) -> None:
+        """Set the running averages of batch norm from training episodes that are always the same."""
+        params = dict(self.method.module.named_parameters())
+        estimate_running(
+            self.method.module,
+            lambda episode: self.method.task(params, episode, "joint"),
+            self._fixed_episodes(),
+        )
+
+    def _fixed_episodes(self) -> Iterator[Episode]:
+        for number in range(RUNNING_EPISODES):
+            episodes = self.sampler.draw(1, seeded(RUNNING_SEED, number))
+            yield pytree.tree_map(lambda each: each[0], episodes)
+
+    def _share(self, episodes: Episode) -> Episode:
+        """This rank's part of the tasks."""
+        mine = distributed.share(self.training.tasks)
+        return pytree.tree_map(lambda each: each[mine.start : mine.stop], episodes)
+
+    def _keep_if_best(self, accuracy: float, margin: float) -> None:
+        if self.best is None or not distributed.is_main():
+            return
+        if best_accuracy(self.best) >= accuracy:
+            return
+        updates = int(self.module.updates)
+        state = {
+            "accuracy": accuracy,
+            "interval": margin,
+            "statistics": self.training.test_statistics,
+            "validation_episodes": self.experiment.validation_episodes,
+            "updates": updates,
+            "steps": updates * self.training.tasks,
+        }
+        checkpoints.save(self.best, self.module.state_dict(), state)
+
+
+class Untrained:
+    """The optimiser of a method that has nothing to train."""
+
+    def update(self, loss: Loss) -> dict[str, float]:
+        """Change nothing."""
+        value, metrics = loss()
+        return {name: float(each) for name, each in {**metrics, "loss": value}.items()}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over nothing."""
+
+
+def optimizer_of(module: nn.Module, training: EpisodicTraining, updates: int) -> GradientSteps | Untrained:
+    """The outer optimiser of a configuration.
+
+    Args:
+        module: Its parameters are trained.
+        training: Optimiser, step size and when it decays.
+        updates: Of the whole training, which milestones are shares of.
+    """
+    parameters = dict(module.named_parameters())
+    if not any(each.requires_grad for each in parameters.values()):
+        return Untrained()
+    if training.milestones:
+        at = [max(1, round(share * updates)) for share in training.milestones]
+    else:
+        at = list(range(training.decay_every, updates, training.decay_every)) if training.decay_every else []
+    return GradientSteps(
+        parameters,
+        training.lr,
+        kind=training.optimizer,
+        max_grad_norm=training.max_grad_norm,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        schedule=milestones(at, training.decay),
+    )
+
+
+def number_of_updates(experiment: FewShotExperiment, training: EpisodicTraining) -> int:
+    """Updates of a whole training."""
+    return math.ceil(experiment.episodes / training.tasks)
+
+
+def task_with_accuracy(
+    method: Method, params: Mapping[str, Tensor], episode: Episode, statistics: Any
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss and accuracy of one task."""
+    loss, scores = method.task(params, episode, statistics)
+    return loss, {"accuracy": accuracy_of(scores.detach(), episode)}
+
+
+def best_accuracy(path: Path) -> float:
+    """Validation accuracy of the best state kept so far, in [0, 1]; -1 if there is none."""
+    described = path.with_name(f"{path.name}.json")
+    return float(read_json(described)["accuracy"]) if described.exists() else -1.0
+
+
+def _stage_ends(method: Method, updates: int) -> list[int]:
+    """After how many updates each stage is over."""
+    shares = [stage.share for stage in method.stages]
+    if any(not 0 < share <= 1 for share in shares) or sum(shares) > 1 + 1e-9:
+        raise ValueError(
+            f"shares of the stages are {shares}, expected parts of the training, 1 or less in all"
+        )
+    return [round(sum(shares[: place + 1]) * updates) for place in range(len(shares))]

@@ -1,0 +1,189 @@
+"""The benchmark: done once, gone on with, and a table that puts published numbers where they belong."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from metarl.supervised import benchmark, benchmark_plan, building, datasets, runs, training
+from metarl.supervised.benchmark_plan import Benchmark, jobs
+from metarl.supervised.benchmark_table import accuracy_cell, markdown, published, published_for
+from tests.supervised import front
+
+SETTINGS = ("5w1s", "5w5s", "20w1s", "20w5s")
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch):
+    monkeypatch.setattr(building, "load", front.load_once)
+    monkeypatch.setattr(training, "RUNNING_EPISODES", 2)
+    monkeypatch.setattr(runs, "illustrate", lambda *args: None)
+    monkeypatch.setattr(benchmark_plan, "preset", lambda *args: front.config())
+    monkeypatch.setattr(benchmark_plan, "VALIDATION_EPISODES", 4)
+    return Benchmark(
+        "strokes",
+        methods=("prototypical",),
+        settings=("5w1s", "5w5s"),
+        updates=6,
+        test_episodes=4,
+        out=str(tmp_path),
+        device="cpu",
+        quiet=True,
+    )
+
+
+def results(path):
+    return json.loads(path.with_suffix(".json").read_text())["results"]
+
+
+def test_what_is_done_is_not_done_again(plan, monkeypatch):
+    table, done = benchmark.run(plan)
+    assert done
+    first = results(table)
+    assert set(first) == {"prototypical/5w1s/seed 0", "prototypical/5w5s/seed 0"}
+    assert [each["updates"] for each in first.values()] == [6, 6]
+    monkeypatch.setattr(benchmark, "_work", lambda *args: pytest.fail("done again"))
+    assert benchmark.run(plan) == (table, True)
+    assert results(table) == first
+
+
+def test_more_test_episodes_use_the_trainings_that_are_there(plan, monkeypatch):
+    benchmark.run(plan)
+    monkeypatch.setattr(runs, "train", lambda *args, **kwargs: pytest.fail("trained again"))
+    table, _ = benchmark.run(replace(plan, test_episodes=6))
+    assert [each["protocol"]["episodes"] for each in results(table).values()] == [6, 6]
+
+
+def test_other_seeds_and_settings_are_added(plan):
+    benchmark.run(plan)
+    table, _ = benchmark.run(replace(plan, settings=("5w1s",), seeds=(0, 1)))
+    assert len(results(table)) == 3
+    assert "(sd" in table.read_text()
+
+
+def test_a_stopped_training_ends_it_and_is_gone_on_with(plan, monkeypatch):
+    import os
+    import signal
+
+    collect, stopped = training.FewShotTraining.collect, []
+
+    def interrupted(self, rng):
+        if int(self.module.updates) == 3 and not stopped:
+            stopped.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+        return collect(self, rng)
+
+    monkeypatch.setattr(training.FewShotTraining, "collect", interrupted)
+    table, done = benchmark.run(plan)
+    assert (done, results(table)) == (False, {})
+    assert "Nothing is done yet" in table.read_text()
+    table, done = benchmark.run(plan)
+    assert done
+    first = results(table)["prototypical/5w1s/seed 0"]
+    run = runs.open_run(first["run"])
+    assert len(run.run.info["resumed"]) == 1
+    assert len([each for each in (table.parent / "runs").rglob("run.json")]) == 2
+
+
+def test_a_failure_is_noted_and_tried_again(plan, monkeypatch):
+    evaluate = runs.FewShotRun.evaluate
+
+    def refuse(self, **kwargs):
+        if self.experiment.shot == 1:
+            raise ValueError("no such thing")
+        return evaluate(self, **kwargs)
+
+    monkeypatch.setattr(runs.FewShotRun, "evaluate", refuse)
+    table, done = benchmark.run(plan)
+    assert done
+    assert "prototypical 5w1s, seed 0: ValueError: no such thing" in table.read_text()
+    monkeypatch.setattr(runs.FewShotRun, "evaluate", evaluate)
+    table, _ = benchmark.run(plan)
+    assert "Failed" not in table.read_text()
+
+
+def test_missing_data_end_it_at_once(plan):
+    with pytest.raises(ValueError, match="stroks"):
+        benchmark.run(replace(plan, data="stroks"))
+
+
+def test_the_budgets(plan):
+    small = [job.experiment.episodes for job in jobs(replace(plan, updates=None))]
+    assert small == [2 * benchmark_plan.SMALL_UPDATES] * 2  # two tasks to an update
+    paper = [job.experiment.episodes for job in jobs(replace(plan, updates=None, budget="paper"))]
+    assert paper == [2 * benchmark_plan.PAPER_DEFAULT] * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ("protypical",)}, "did you mean 'prototypical'"),
+        ({"settings": ("5w1",)}, "unknown setting '5w1'"),
+        ({"budget": "huge"}, "unknown budget"),
+        ({"seeds": ()}, "seeds is empty"),
+        ({"updates": 0}, "updates=0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(plan, changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(plan, **changes)
+
+
+def result(method, setting, rows, seed=0):
+    summary = [{"statistics": mode, "accuracy": a, "interval": i, "loss": 0.0} for mode, a, i in rows]
+    return {
+        "method": method,
+        "setting": setting,
+        "seed": seed,
+        "summary": summary,
+        "test_episodes": 600,
+        "updates": 7,
+    }
+
+
+def row(table, *starts):
+    (line,) = [
+        each for each in table.splitlines() if [part.strip() for part in each.split("|")[1:3]] == list(starts)
+    ]
+    return [part.strip() for part in line.split("|")[3:-1]]
+
+
+def test_published_numbers_stand_beside_rows_of_their_kind():
+    table = markdown(
+        "omniglot",
+        "paper",
+        [
+            result("prototypical", "5w1s", [("running", 0.985, 0.001), ("transductive", 0.99, 0.001)]),
+            result("reptile", "5w1s", [("transductive", 0.97, 0.001), ("one_query", 0.95, 0.001)]),
+            result("own-idea", "20w1s", [("none", 0.5, 0.01)]),
+        ],
+    )
+    assert row(table, "prototypical", "running") == ["98.50 ± 0.10", "98.80", "–", "96.00"]
+    assert row(table, "prototypical", "transductive") == ["99.00 ± 0.10", "–", "–", "–"]
+    assert row(table, "reptile", "transductive")[1] == "97.68"
+    assert row(table, "reptile", "one_query")[1] == "95.39"
+    assert row(table, "own-idea", "none") == ["–", "–", "50.00 ± 1.00", "–"]
+    assert "Snell, Swersky & Zemel 2017" in table
+    assert "E = 600 episodes" in table
+
+
+def test_several_seeds_show_their_deviation():
+    rows = [{"accuracy": 0.8, "interval": 0.03}, {"accuracy": 0.9, "interval": 0.04}]
+    assert accuracy_cell(rows) == "85.00 ± 3.54 (sd 7.07)"
+
+
+def test_published_numbers_are_whole():
+    """Keys, ranges, names of data sets; and what could not be verified is not there."""
+    for entries in published().values():
+        for entry in entries:
+            assert entry.keys() == {"data", "source", "protocol", "transductive", "accuracy"}
+            assert entry["data"] in datasets.DATASETS
+            assert entry["accuracy"].keys() <= set(SETTINGS)
+            for number in entry["accuracy"].values():
+                assert 20 < number["accuracy"] < 100
+                assert number["interval"] is None or 0 < number["interval"] < 2
+    assert published_for("prototypical", "mini-imagenet", False, True)["accuracy"]["5w5s"]["accuracy"] == 68.2
+    assert "gaussian-prototypical" not in published()
+    for method in ("versa", "meta-sgd", "maml++"):
+        omniglot = published_for(method, "omniglot", True, True)
+        assert omniglot["accuracy"].keys() == {"5w1s", "5w5s"}

@@ -1,0 +1,127 @@
+"""Labels for pictures of one's own, and the sheet that shows them."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from metarl.supervised import building, demo, runs, training
+from metarl.supervised.methods.method import Method
+from metarl.supervised.pictures import RIGHT, THUMB, WRONG, contact_sheet
+from metarl.supervised.prediction import classify, query_files, support_files
+from tests.supervised import front
+
+
+def touch(*paths):
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(path)
+
+
+def test_folders_are_classes_and_lone_pictures_too(tmp_path):
+    touch(tmp_path / "b/2.png", tmp_path / "b/1.jpg", tmp_path / "a.png", tmp_path / "c/.hidden.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "empty").mkdir()
+    assert support_files(tmp_path) == {
+        "a": [tmp_path / "a.png"],
+        "b": [tmp_path / "b/1.jpg", tmp_path / "b/2.png"],
+    }
+
+
+def test_one_class_is_not_enough(tmp_path):
+    touch(tmp_path / "a/1.png")
+    with pytest.raises(ValueError, match="has 1 classes, expected 2 or more"):
+        support_files(tmp_path)
+    with pytest.raises(ValueError, match="no folder"):
+        support_files(tmp_path / "nowhere")
+
+
+def test_a_folder_of_queries_stands_for_its_pictures(tmp_path):
+    touch(tmp_path / "q/2.png", tmp_path / "q/1.png", tmp_path / "z.png")
+    found = query_files([tmp_path / "z.png", tmp_path / "q"])
+    assert [each.name for each in found] == ["z.png", "1.png", "2.png"]
+    with pytest.raises(ValueError, match="no such picture"):
+        query_files([tmp_path / "x.png"])
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ValueError, match="no query"):
+        query_files([tmp_path / "none"])
+
+
+def test_probabilities_by_hand_with_unequal_shots():
+    def task(params, episode, statistics):
+        assert statistics == "support"
+        one = nn.functional.one_hot(episode.support_labels, episode.classes.shape[-1]).float()
+        means = (one.T @ episode.support.flatten(1)) / one.sum(0)[:, None]
+        return torch.zeros(()), -((episode.query.flatten(1)[:, None] - means) ** 2).sum(-1)
+
+    support = torch.tensor([0.0, 2.0, 4.0]).view(3, 1, 1, 1)  # class means 1 and 4
+    found = classify(
+        Method(nn.Module(), task),
+        support,
+        torch.tensor([0, 0, 1]),
+        torch.tensor([2.0]).view(1, 1, 1, 1),
+        "support",
+    )
+    assert found == pytest.approx(np.array([[1 / (1 + np.exp(-3)), 1 / (1 + np.exp(3))]]), rel=1e-6)
+
+
+def test_a_trained_method_labels_pictures_from_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(building, "load", front.load_once)
+    monkeypatch.setattr(training, "RUNNING_EPISODES", 5)
+    monkeypatch.setattr(runs, "illustrate", lambda *args: None)
+    run = runs.train("prototypical", front.experiment(tmp_path, episodes=60), front.config(), quiet=True)
+    support, queries = demo.draw_pictures(tmp_path / "pictures", seed=0)
+    found = run.predict(support, [queries])
+    assert len(found.labels) == demo.WAY
+    assert found.probabilities.shape == (demo.QUERIES, demo.WAY)
+    assert found.probabilities.sum(1) == pytest.approx(1.0)
+    own = run.predict(support, sorted(support.glob("*/*.png")))
+    right = [query.split("/")[-2] == label for query, label in zip(own.queries, own.best, strict=True)]
+    assert np.mean(right) > 0.5  # pictures that it learned from; chance is 0.2
+    table = found.table()
+    assert all(query in table for query in found.queries)
+    assert f"{found.best[0]} {found.probabilities[0].max():.1%}" in table
+    with Image.open(found.sheet(tmp_path / "deep/sheet.png")) as image:
+        assert image.size[0] > 600
+    with pytest.raises(ValueError, match="ends in"):
+        found.sheet(tmp_path / "sheet.xyz")
+
+
+def test_what_is_seen_is_what_the_data_set_holds(tmp_path):
+    """Pictures written to files and read again are the bytes that training saw."""
+    from metarl.supervised.datasets import read_pictures, reference
+
+    store = front.load_once("strokes", "test")
+    support, _ = demo.draw_pictures(tmp_path, seed=0)
+    pictures = read_pictures(sorted(support.glob("*/*.png")), reference("strokes"))
+    known = {each.numpy().tobytes() for each in store.images}
+    assert all(each.numpy().tobytes() in known for each in pictures)
+
+
+def test_the_sheet_shows_support_queries_bars_and_whether_it_was_right():
+    colours = [(10, 200, 0), (200, 10, 0), (0, 10, 200)]
+    support = np.stack([np.full((8, 8, 3), each, dtype=np.uint8).transpose(2, 0, 1) for each in colours])
+    query = np.full((2, 1, 8, 8), 50, dtype=np.uint8)
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1]])
+    sheet = np.asarray(
+        contact_sheet(["a", "b"], support, np.array([0, 0, 1]), query, probabilities, np.array([0, 1]))
+    )
+    flat = sheet.reshape(-1, 3)
+
+    def area(colour):
+        return int((flat == colour).all(1).sum())
+
+    assert [area(each) for each in colours] == [THUMB**2] * 3
+    frame = THUMB**2 - (THUMB - 6) ** 2
+    assert area(RIGHT) == frame
+    assert area(WRONG) > frame  # the bars of the second class have that colour too
+    assert 0 <= area((50, 50, 50)) - 2 * (THUMB**2 - frame) < 50  # letters have greys too
+    assert area((0, 114, 178)) > 5 * (area(WRONG) - frame)
+
+
+def test_a_single_query_and_long_names_fit():
+    pictures = np.zeros((2, 1, 8, 8), dtype=np.uint8)
+    names = ["an extraordinarily long name of a class", "b"]
+    sheet = contact_sheet(names, pictures, np.array([0, 1]), pictures[:1], np.array([[1.0, 0.0]]))
+    assert sheet.size[0] < 700

@@ -1,0 +1,297 @@
+"""Training of a few-shot method: exact resumption, choice of the best state, schedules, stages."""
+
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils import _pytree as pytree
+
+from metarl import checkpoints
+from metarl.meta_optimizers import GradientSteps
+from metarl.supervised import building, runs, training
+from metarl.supervised.evaluation import Judged
+from metarl.supervised.methods import build
+from metarl.supervised.methods.config import EpisodicTraining
+from metarl.supervised.methods.method import Method, Stage
+from metarl.supervised.training import FewShotTraining, number_of_updates, optimizer_of
+from tests.supervised import front
+
+UPDATES = 12
+
+
+def make_quick(patch):
+    patch.setattr(building, "load", front.load_once)
+    patch.setattr(training, "RUNNING_EPISODES", 2)
+    patch.setattr(runs, "illustrate", lambda *args: None)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    make_quick(monkeypatch)
+
+
+def trained(tmp_path, config=None, **changes):
+    return runs.train(
+        "prototypical", front.experiment(tmp_path, **changes), config or front.config(), quiet=True
+    )
+
+
+def made(tmp_path, config=None, method=None, **changes):
+    """The algorithm alone, and the stores it draws from."""
+    config, experiment = config or front.config(), front.experiment(tmp_path, **changes)
+    stores = [front.load_once("strokes", split) for split in ("train", "validation")]
+    torch.manual_seed(0)
+    model = method or build("prototypical", config, stores[0].image, stores[0].num_classes, 5, 1)
+    return FewShotTraining(model, experiment, config.training, *stores)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    make_quick(patch)
+    found = {
+        name: front.outcome(
+            runs.train(
+                "prototypical",
+                front.experiment(tmp_path_factory.mktemp(name)),
+                front.config(**kind),
+                quiet=True,
+            ).run
+        )
+        for name, kind in KINDS.items()
+    }
+    patch.undo()
+    return found
+
+
+KINDS = {
+    "adam": {},
+    "sgd": {
+        "optimizer": "sgd",
+        "lr": 0.01,
+        "momentum": 0.9,
+        "weight_decay": 0.01,
+        "tasks": 1,
+        "milestones": (0.2,),
+    },
+}
+
+
+def assert_same(found, expected):
+    for mine, theirs in zip(found[:2], expected[:2], strict=True):
+        assert mine.keys() == theirs.keys()
+        for name, tensor in theirs.items():
+            assert torch.equal(mine[name], tensor), name
+    assert found[2:] == expected[2:]
+
+
+def at_update(monkeypatch, number, act):
+    """Do something once, in the middle of an update."""
+    collect, done = FewShotTraining.collect, []
+
+    def troubled(self, rng):
+        if int(self.module.updates) == number - 1 and not done:
+            done.append(number)
+            act()
+        return collect(self, rng)
+
+    monkeypatch.setattr(FewShotTraining, "collect", troubled)
+
+
+# 3: before the first regular checkpoint and validation; 5: right after one; 11: well after the second
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("number", [3, 5, 11])
+def test_a_training_that_broke_goes_on_bit_for_bit(kind, number, uninterrupted, tmp_path, monkeypatch):
+    def fail():
+        raise OSError("power cut")
+
+    at_update(monkeypatch, number, fail)
+    with pytest.raises(OSError, match="power cut"):
+        trained(tmp_path, front.config(**KINDS[kind]))
+    (run,) = [each.parent for each in tmp_path.rglob("run.json")]
+    assert_same(front.outcome(runs.resume(run, quiet=True).run), uninterrupted[kind])
+
+
+def test_ctrl_c_saves_and_the_rest_is_as_if_nothing_had_been(uninterrupted, tmp_path, monkeypatch):
+    at_update(monkeypatch, 6, lambda: os.kill(os.getpid(), signal.SIGINT))
+    stopped = trained(tmp_path)
+    assert stopped.run.info["reason"] == "stopped"
+    assert checkpoints.latest(stopped.run.checkpoints).name == "step_000000012"
+    assert_same(front.outcome(runs.resume(stopped.path, quiet=True).run), uninterrupted["adam"])
+
+
+def test_a_longer_training_has_later_milestones(tmp_path):
+    run = trained(tmp_path).run
+    rates = run.metrics()["train/lr"]
+    assert rates == [1e-3] * (UPDATES // 2) + [5e-4] * (UPDATES // 2)
+    longer = runs.resume(run.path, episodes=48, quiet=True).run.metrics()["train/lr"]
+    assert longer == [*rates, *[5e-4] * UPDATES]  # half of 24 updates had been done before
+
+
+def test_step_size_halves_every_so_many_updates(tmp_path):
+    config = front.config(milestones=(), decay_every=5)
+    assert trained(tmp_path, config).run.metrics()["train/lr"] == [1e-3] * 5 + [5e-4] * 5 + [2.5e-4] * 2
+
+
+def test_the_best_state_is_that_of_the_highest_validation_accuracy(tmp_path, monkeypatch):
+    to_come = [0.5, 0.9, 0.7]
+
+    def judged(method, store, protocol, modes):
+        assert store is front.load_once(
+            "strokes", "validation", root=None, size=None, device="cpu"
+        )  # never the test classes
+        return {modes[0]: Judged(np.array([to_come[0], to_come.pop(0)]), 1.0)}
+
+    monkeypatch.setattr(training, "judge", judged)
+    run = trained(tmp_path).run
+    tensors, state = checkpoints.load(run.checkpoints / "best")
+    assert (state["accuracy"], state["updates"], state["steps"]) == (0.9, 8, 16)
+    then, _ = checkpoints.load(run.checkpoints / "step_000000016")
+    now, _ = checkpoints.load(run.checkpoints / "step_000000024")
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, then[f"module.{name}"]), name
+    assert any(not torch.equal(tensor, now[f"module.{name}"]) for name, tensor in tensors.items())
+    used, about = runs.open_run(run.path).method()
+    assert about == {"state": "best", "steps": 16, "validation_accuracy": 0.9}
+    for name, tensor in used.module.state_dict().items():
+        assert torch.equal(tensor, tensors[f"method.{name}"]), name
+
+
+def test_training_never_touches_the_test_classes(tmp_path, monkeypatch):
+    asked = []
+
+    def load(data, split, **options):
+        asked.append(split)
+        return front.load_once(data, split, **options)
+
+    monkeypatch.setattr(building, "load", load)
+    trained(tmp_path)
+    assert sorted(asked) == ["train", "validation"]
+
+
+def test_validation_and_running_averages_see_the_same_episodes_whatever_the_seed(tmp_path, monkeypatch):
+    seen, estimate = [], training.estimate_running
+
+    def watched(module, forward, batches):
+        seen.append(list(batches))
+        estimate(module, forward, seen[-1])
+
+    monkeypatch.setattr(training, "estimate_running", watched)
+    for seed in (0, 1):
+        trained(tmp_path / str(seed), seed=seed)
+    assert len(seen) == 6  # before each of three validations, twice
+    for batches in seen[1:]:
+        for mine, first in zip(batches, seen[0], strict=True):
+            assert all(map(torch.equal, pytree.tree_leaves(mine), pytree.tree_leaves(first)))
+
+
+def test_running_averages_are_estimated_before_a_validation_and_kept(tmp_path):
+    algorithm = made(tmp_path)
+    before = {name: each.clone() for name, each in algorithm.module.named_buffers()}
+    algorithm.evaluate(np.random.default_rng(0))
+    after = dict(algorithm.module.named_buffers())
+    moved = [name for name, each in after.items() if not torch.equal(each, before[name])]
+    assert moved
+    assert "updates" not in moved
+    tensors, _ = checkpoints.load(trained(tmp_path).run.checkpoints / "best")
+    for name in moved:
+        assert not torch.equal(tensors[name], before[name]), name
+
+
+def test_the_loss_of_several_tasks_is_the_mean_of_single_ones(tmp_path):
+    algorithm = made(tmp_path)
+    batch = algorithm.collect(np.random.default_rng(0))
+    assert batch.steps == 2
+    loss, metrics = algorithm.loss(batch.data)
+    loss.backward()
+    together = [each.grad.clone() for each in algorithm.module.parameters()]
+    algorithm.module.zero_grad()
+    algorithm.training = replace(algorithm.training, tasks=1)
+    alone = []
+    for task in range(2):
+        one = pytree.tree_map(lambda each, task=task: each[task : task + 1], batch.data[1])
+        value, more = algorithm.loss((0, one))
+        (value / 2).backward()
+        alone.append((float(value.detach()), float(more["accuracy"])))
+    assert float(loss.detach()) == pytest.approx(np.mean([value for value, _ in alone]), rel=1e-5)
+    assert float(metrics["accuracy"]) == pytest.approx(np.mean([accuracy for _, accuracy in alone]))
+    for mine, parameter in zip(together, algorithm.module.parameters(), strict=True):
+        single = torch.zeros_like(mine) if parameter.grad is None else parameter.grad
+        torch.testing.assert_close(mine, single, rtol=1e-4, atol=1e-4)
+
+
+def staged(shares, log):
+    """Prototypical networks with stages that only pull at the first parameter, and write down their draws."""
+    store = front.load_once("strokes", "train")
+    model = build("prototypical", front.config(), store.image, store.num_classes, 5, 1)
+
+    def stage(number, share):
+        def draw(store, generator, done):
+            log.append((number, done, int(torch.randint(10**6, (), generator=generator))))
+            return torch.ones(3)
+
+        def loss(params, batch):
+            return batch.mean() * next(iter(params.values())).square().mean(), {"pull": batch.sum()}
+
+        return Stage(draw, loss, share)
+
+    return Method(model.module, model.task, tuple(stage(i, share) for i, share in enumerate(shares)))
+
+
+def test_stages_come_first_in_order_and_by_their_shares(tmp_path):
+    log = []
+    algorithm = made(tmp_path, method=staged((0.25, 0.5), log))
+    optimizer = optimizer_of(algorithm.method.module, algorithm.training, algorithm.updates)
+    stages, names = [], []
+    for update in range(UPDATES):
+        batch = algorithm.collect(np.random.default_rng(update))
+        metrics = optimizer.update(lambda batch=batch: algorithm.loss(batch.data))
+        stages.append(metrics["stage"])
+        names.append({"pull", "accuracy"} & metrics.keys())
+    assert stages == [0.0] * 3 + [1.0] * 6 + [2.0] * 3
+    assert names == [{"pull"}] * 9 + [{"accuracy"}] * 3
+    assert [number for number, *_ in log] == [0] * 3 + [1] * 6
+    assert [done for _, done, _ in log] == pytest.approx([i / 12 for i in range(9)])
+    assert len({drawn for *_, drawn in log}) > 5
+
+
+def test_a_stage_may_be_all_of_the_training(tmp_path):
+    algorithm = made(tmp_path, method=staged((1.0,), []))
+    for update in range(UPDATES):
+        assert algorithm.collect(np.random.default_rng(update)).data[0] == 0
+
+
+def test_shares_above_one_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="shares of the stages"):
+        made(tmp_path, method=staged((0.6, 0.6), []))
+
+
+def test_updates_are_rounded_up():
+    assert number_of_updates(front.experiment("x", episodes=25), EpisodicTraining(tasks=4)) == 7
+
+
+def test_a_method_without_parameters_is_only_judged(tmp_path):
+    found = runs.train("nearest-centroid", front.experiment(tmp_path), quiet=True)
+    assert found.run.rows == 1
+    assert found.run.info["reason"] == "finished"
+    assert 0.2 < found.evaluate(episodes=20).accuracy < 1
+
+
+def test_it_learns(tmp_path):
+    config = front.config(tasks=1, way=10, query=5)
+    found = trained(tmp_path, config, episodes=60, evaluate_every=0, validation_episodes=40)
+    shown = found.run.metrics()["train/loss"]
+    assert np.mean(shown[-15:]) < 0.8 * np.mean(shown[:5])
+    assert isinstance(optimizer_of(found.method()[0].module, config.training, 10), GradientSteps)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"way": 1}, "way=1"), ({"episodes": 0}, "episodes=0"), ({"seed": -1}, "seed=-1")],
+)
+def test_an_experiment_that_makes_no_sense_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        front.experiment("x", **changes)
