@@ -1,0 +1,113 @@
+"""Episodes: what is drawn, how often, and the same from the same generator."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from metarl.supervised.episodes import EpisodeSampler
+
+
+@dataclass
+class Numbered:
+    """A store whose pictures say what they are: the row of the image and its quarter turns."""
+
+    sizes: torch.Tensor
+    rotations: int = 1
+
+    def __post_init__(self):
+        self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), self.sizes.cumsum(0)])
+        self.names = [f"c{i}" for i in range(len(self.sizes))]
+        self.images = torch.zeros(int(self.sizes.sum()), 1, 1, 2, dtype=torch.uint8)
+        self.sizes = self.sizes.repeat(self.rotations)
+        self.num_classes = len(self.sizes)
+
+    def pictures(self, index, turns):
+        turns = torch.zeros_like(index) if turns is None else turns
+        return torch.stack([index, turns], -1).float().unflatten(-1, (1, 1, 2))
+
+
+def sampler(sizes=(4, 7, 5, 9, 4), rotations=1, way=3, shot=1, query=2):
+    return EpisodeSampler(Numbered(torch.tensor(sizes), rotations), way, shot, query)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("sizes", [(4, 7, 5, 9, 4), (6, 6, 6, 6)])
+@pytest.mark.parametrize("rotations", [1, 4])
+def test_every_row_is_of_the_class_its_label_says_and_none_comes_twice(sizes, rotations):
+    draws = sampler(sizes, rotations, shot=2, query=2)
+    store = draws.store
+    episode = draws.draw(200, generator())
+    assert episode.support.shape == (200, 6, 1, 1, 2)
+    assert episode.query.shape == (200, 6, 1, 1, 2)
+    assert episode.way == 3
+    assert episode.support_labels.tolist() == [[0, 0, 1, 1, 2, 2]] * 200
+    images = torch.cat([episode.support, episode.query], 1).long().flatten(2)
+    labels = torch.cat([episode.support_labels, episode.query_labels], 1)
+    classes = episode.classes.gather(1, labels)
+    num = len(store.names)
+    rows, turns = images.unbind(-1)
+    assert torch.equal(turns, classes // num)
+    assert (rows >= store.starts[classes % num]).all()
+    assert (rows < store.starts[classes % num + 1]).all()
+    for many in (rows * 4 + turns, episode.classes):
+        ordered = many.sort(1).values
+        assert (ordered[:, 1:] > ordered[:, :-1]).all()
+
+
+def test_classes_and_images_are_drawn_evenly_and_in_random_order():
+    sizes, tasks = (4, 7, 5, 9, 4), 20_000
+    draws = sampler(sizes)
+    episode = draws.draw(tasks, generator())
+    for place in range(3):  # each class as often at each place
+        counts = torch.bincount(episode.classes[:, place], minlength=5).double()
+        assert (counts / tasks - 1 / 5).abs().max() < 4 * (0.16 / tasks) ** 0.5
+    rows = episode.query[:, :, 0, 0, 0].long().flatten()
+    counts = torch.bincount(rows, minlength=sum(sizes)).double() / tasks
+    expected = torch.cat([torch.full((n,), 3 / 5 * 2 / n, dtype=torch.float64) for n in sizes])
+    assert ((counts - expected).abs() < 4 * (expected / tasks).sqrt()).all()
+
+
+def test_pairs_of_classes_are_drawn_evenly():
+    classes = sampler((3, 3, 3, 3), way=2).draw(12_000, generator()).classes
+    counts = torch.bincount(classes[:, 0] * 4 + classes[:, 1], minlength=16).view(4, 4)
+    assert (counts.diagonal() == 0).all()
+    assert (counts[~torch.eye(4, dtype=torch.bool)] - 1000).abs().max() < 4.5 * 1000**0.5
+
+
+def test_a_generators_state_says_what_is_drawn():
+    draws = sampler(rotations=4)
+    one, again, other = draws.draw(9, generator(1)), draws.draw(9, generator(1)), draws.draw(9, generator(2))
+    for a, b in zip(one, again, strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(one.support, other.support)
+    state = generator(1)
+    first, second = draws.draw(9, state), draws.draw(9, state)
+    assert torch.equal(first.query, one.query)
+    assert not torch.equal(second.query, one.query)
+
+
+def test_an_episode_may_take_all_there_is():
+    episode = sampler((3, 3), way=2, shot=1, query=2).draw(50, generator())
+    rows = torch.cat([episode.support, episode.query], 1)[..., 0].flatten(1)
+    assert torch.equal(rows.sort(1).values, torch.arange(6.0).expand(50, 6))
+    assert sampler(query=0).draw(1, generator()).query.shape == (1, 0, 1, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: sampler(way=6), "6 ways needs as many classes, but there are 5"),
+        (lambda: sampler((4, 3, 2), way=2), r"'c2' has 2 images, but 1 shots and 2 queries need 3 \(1 of 3"),
+        (lambda: sampler((4, 3, 2), rotations=4, way=2), r"'c2' has 2 images.*\(4 of 12"),
+        (lambda: sampler(shot=0), "shot=0"),
+        (lambda: sampler(query=-1), "query=-1"),
+        (lambda: sampler().draw(0, generator()), "at least 1 task"),
+    ],
+)
+def test_mistakes_are_named(call, match):
+    with pytest.raises(ValueError, match=match):
+        call()
