@@ -1,0 +1,122 @@
+"""Few-shot data sets by name, and any folder of class folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metarl.names import unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from metarl.supervised.class_store import ClassStore
+
+DATASETS: dict[str, str] = {
+    "strokes": "generated drawings of made-up characters, 28x28; nothing to download",
+    "omniglot": "1,623 handwritten characters, Vinyals split: 1,028 / 172 / 423, rotations as classes of their own",
+    "omniglot-lake": "the same characters by alphabets: 30 background (5 of them for validation), 20 evaluation",
+}
+"""Every data set's name and what it is, in one line."""
+
+SPLITS = ("train", "validation", "test")
+HOMES = {"strokes": "strokes", "omniglot": "omniglot", "omniglot-lake": "omniglot"}
+"""The module of each data set: it has `READINGS` by name, and `load(name, split, root, size, download)`."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How pictures of a data set are read, so that others can be brought to the same form."""
+
+    size: int
+    """Height and width in pixels."""
+    channels: int
+    """1 for grey, 3 for colour."""
+    inverted: bool = False
+    """Whether ink on paper, dark on light, becomes light on dark."""
+    mean: tuple[float, ...] = ()
+    """Of the channels, taken off; unset, 0."""
+    std: tuple[float, ...] = ()
+    """Of the channels, which images are divided by; unset, 1."""
+
+
+def load(
+    data: str,
+    split: str,
+    *,
+    root: str | Path | None = None,
+    size: int | None = None,
+    device: str = "cpu",
+    download: bool = True,
+) -> ClassStore:
+    """The images of one split.
+
+    Args:
+        data: A key of `DATASETS`, or a folder with a folder of images for each class.
+        split: `train`, `validation` or `test`; no class is in two of them.
+        root: Folder of the data sets; unset, $METARL_DATA, or ~/.cache/metarl.
+        size: Height and width that images are brought to; unset, what is usual for the data.
+        device: Where the images lie.
+        download: Whether what is missing is fetched from its official address.
+
+    Raises:
+        ValueError: Unknown data or split, or files that are missing or broken.
+    """
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    module = import_module(f"metarl.supervised.datasets.{_home(data)}")
+    return module.load(data, split, data_root(root), size, download=download).to(device)
+
+
+def reference(data: str) -> Reading:
+    """How pictures of a data set are read.
+
+    Args:
+        data: A key of `DATASETS`, or a folder.
+    """
+    return import_module(f"metarl.supervised.datasets.{_home(data)}").READINGS.get(data, FOLDER)
+
+
+def read_pictures(paths: Sequence[str | Path], reading: Reading, size: int | None = None) -> Tensor:
+    """Pictures of any size and format, in a data set's form.
+
+    Args:
+        paths: Image files.
+        reading: Of the data set.
+        size: Height and width; unset, the reading's.
+
+    Returns:
+        uint8, shape (n, channels, size, size).
+
+    Raises:
+        ValueError: A file is missing or no image; the message names it.
+    """
+    from metarl.supervised.datasets.reading import read
+
+    return read(paths, reading, size or reading.size)
+
+
+def data_root(root: str | Path | None = None) -> Path:
+    """Folder of the data sets: what is given, else $METARL_DATA, else ~/.cache/metarl."""
+    return Path(root or os.environ.get("METARL_DATA") or Path.home() / ".cache" / "metarl").expanduser()
+
+
+FOLDER = Reading(size=84, channels=3)
+"""How the pictures of a folder are read."""
+
+
+def _home(data: str) -> str:
+    """The module that reads some data.
+
+    Raises:
+        ValueError: It is neither a name nor a folder.
+    """
+    if data in HOMES:
+        return HOMES[data]
+    if Path(data).is_dir():
+        return "image_folder"
+    raise unknown("data set (and no folder)", data, DATASETS)

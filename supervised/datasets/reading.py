@@ -1,0 +1,55 @@
+"""Image files to bytes of one form."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from metarl.supervised.datasets import Reading
+
+
+def read(paths: Sequence[str | Path], reading: Reading, size: int) -> Tensor:
+    """Image files as uint8, shape (n, channels, size, size).
+
+    Raises:
+        ValueError: A file is missing or no image; the message names it.
+    """
+    return stacked((one(path, reading, size, str(path)) for path in paths), reading, size)
+
+
+def one(file: str | Path | IO[bytes], reading: Reading, size: int, name: str) -> np.ndarray:
+    """One picture, uint8 of shape (channels, size, size), resized by Lanczos' filter without keeping proportions.
+
+    Args:
+        file: A path, or an open file.
+        reading: Channels, and whether to invert.
+        size: Height and width.
+        name: For messages.
+
+    Raises:
+        ValueError: The file is missing or no image.
+    """
+    try:
+        with Image.open(file) as picture:
+            picture = picture.convert("L" if reading.channels == 1 else "RGB")
+            if picture.size != (size, size):
+                picture = picture.resize((size, size), Image.Resampling.LANCZOS)
+            pixels = np.asarray(picture)
+    except FileNotFoundError:
+        raise ValueError(f"no such image: {name}") from None
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{name} is not an image that can be read ({error})") from None
+    pixels = pixels[None] if reading.channels == 1 else pixels.transpose(2, 0, 1)
+    return 255 - pixels if reading.inverted else pixels
+
+
+def stacked(pictures: Iterable[np.ndarray], reading: Reading, size: int) -> Tensor:
+    """Pictures as one tensor; (0, channels, size, size) where there are none."""
+    rows = list(pictures)
+    if not rows:
+        return torch.zeros(0, reading.channels, size, size, dtype=torch.uint8)
+    return torch.from_numpy(np.stack(rows))

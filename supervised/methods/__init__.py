@@ -1,0 +1,67 @@
+"""Few-shot methods by name. Torch is imported when one is built."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from metarl.names import unknown
+
+if TYPE_CHECKING:
+    from metarl.supervised.methods.method import Method
+
+METHODS: dict[str, str] = {
+    "siamese": "Siamese network: whether two pictures show the same (Koch et al. 2015)",
+    "triplet": "Triplet network: nearer to the same class than to another (Hoffer and Ailon 2015)",
+    "matching": "Matching networks: attention over the support (Vinyals et al. 2016)",
+    "prototypical": "Prototypical networks: the nearest class mean (Snell et al. 2017)",
+    "gaussian-prototypical": "Gaussian prototypical networks: class means weighted by certainty (Fort 2017)",
+    "relation": "Relation network: a learned comparison of feature maps (Sung et al. 2018)",
+    "tadam": "TADAM: scaled metric and features conditioned on the task (Oreshkin et al. 2018)",
+    "classifier-baseline": "Classifier-Baseline: trained on all classes, then the nearest mean by cosine (Chen et al. 2021)",
+    "meta-baseline": "Meta-Baseline: the same, then trained on episodes (Chen et al. 2021)",
+    "nearest-centroid": "Nearest class mean of pixels: the floor, nothing is trained",
+}
+"""Every method's name and what it is, in one line."""
+
+
+def preset(name: str, data: str = "omniglot", way: int = 5, shot: int = 1) -> Any:
+    """The configuration of a method's paper, as far as it goes.
+
+    Args:
+        name: A key of `METHODS`.
+        data: What it is trained on.
+        way: Classes of an episode in testing.
+        shot: Support images of each class in testing.
+
+    Returns:
+        A frozen dataclass with `backbone`, `training` and fields of the method's own.
+
+    Raises:
+        ValueError: There is no such method; the message names the nearest.
+    """
+    return import_module(f"metarl.supervised.presets.{_file(name)}").config_for(data, way, shot)
+
+
+def build(name: str, config: Any, image: tuple[int, int, int], classes: int, way: int, shot: int) -> Method:
+    """A method with fresh parameters.
+
+    Args:
+        name: A key of `METHODS`.
+        config: What `preset` gave, or a change of it.
+        image: Channels, height and width.
+        classes: Training classes.
+        way: Classes of an episode in testing; the method can do with others.
+        shot: Support images of each class, likewise.
+
+    Raises:
+        ValueError: There is no such method, or the configuration does not fit the images.
+    """
+    module = import_module(f"metarl.supervised.methods.{_file(name)}")
+    return module.build(config, image, classes, way, shot)
+
+
+def _file(name: str) -> str:
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    return name.replace("-", "_")

@@ -1,0 +1,1 @@
+"""The papers' settings of each method (no torch is imported here)."""
