@@ -1,6 +1,6 @@
 """Generated drawings: made-up characters of a few strokes, each drawn by many hands. Nothing is downloaded.
 
-A character is one to three curved strokes between points of a grid. A hand shifts the points, turns, shears and scales
+A character is two to four curved strokes between points of a grid. A hand shifts the points, turns, shears and scales
 the whole, and has a pen of its own width. The same numbers give the same drawings everywhere.
 """
 
@@ -41,7 +41,7 @@ def _character(rng: np.random.Generator) -> np.ndarray:
     """Ends and middles of its strokes, shape (strokes, 3, 2), in [-1, 1]."""
     grid = np.stack(np.meshgrid([-0.8, -0.27, 0.27, 0.8], [-0.8, -0.27, 0.27, 0.8]), -1).reshape(-1, 2)
     strokes = []
-    for _ in range(rng.integers(1, 4)):
+    for _ in range(rng.integers(2, 5)):
         first, last = grid[rng.choice(16, 2, replace=False)]
         strokes.append([first, (first + last) / 2 + rng.uniform(-0.7, 0.7, 2), last])
     return np.array(strokes)
@@ -51,7 +51,7 @@ def _pictures(character: np.ndarray, rng: np.random.Generator, size: int) -> np.
     """The character by all hands, uint8, shape (HANDS, size, size), light on dark."""
     along = np.linspace(0, 1, POINTS)[:, None]
     weights = np.concatenate([(1 - along) ** 2, 2 * along * (1 - along), along**2], 1)
-    knots = character + rng.normal(0, 0.08, (HANDS, *character.shape))
+    knots = character + rng.normal(0, 0.1, (HANDS, *character.shape))
     points = np.einsum("pk,hskd->hspd", weights, knots).reshape(HANDS, -1, 2)
     points = points @ _hand(rng) + rng.uniform(-0.12, 0.12, (HANDS, 1, 2))
     pixels = np.linspace(-1.25, 1.25, size)
@@ -67,7 +67,7 @@ def _pictures(character: np.ndarray, rng: np.random.Generator, size: int) -> np.
 
 def _hand(rng: np.random.Generator) -> np.ndarray:
     """How each hand turns, shears and scales, shape (HANDS, 2, 2)."""
-    angle, shear = rng.normal(0, 0.15, HANDS), rng.normal(0, 0.15, HANDS)
+    angle, shear = rng.normal(0, 0.2, HANDS), rng.normal(0, 0.2, HANDS)
     scale = rng.uniform(0.8, 1.1, (HANDS, 2, 1))
     turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], -1).reshape(HANDS, 2, 2)
     shears = np.tile(np.eye(2), (HANDS, 1, 1))

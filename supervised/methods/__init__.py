@@ -18,7 +18,7 @@ METHODS: dict[str, str] = {
     "gaussian-prototypical": "Gaussian prototypical networks: class means weighted by certainty (Fort 2017)",
     "relation": "Relation network: a learned comparison of feature maps (Sung et al. 2018)",
     "tadam": "TADAM: scaled metric and features conditioned on the task (Oreshkin et al. 2018)",
-    "classifier-baseline": "Classifier-Baseline: trained on all classes, then the nearest mean by cosine (Chen et al. 2021)",
+    "classifier-baseline": "Classifier-Baseline: trained on all classes, then nearest mean by cosine (Chen et al. 2021)",
     "meta-baseline": "Meta-Baseline: the same, then trained on episodes (Chen et al. 2021)",
     "nearest-centroid": "Nearest class mean of pixels: the floor, nothing is trained",
 }
