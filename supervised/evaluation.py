@@ -103,7 +103,7 @@ class FewShotEvaluation:
         """What was judged, and a Markdown table with a row for each mode."""
         p = self.protocol
         head = (
-            f"{p['method']} on {p['data']} ({p['split']}): {p['way']}-way {p['shot']}-shot, "
+            f"{p['method']} on {p['data']} ({p['split']}, {p['classes']:,} classes): {p['way']}-way {p['shot']}-shot, "
             f"{p['query']} queries of each class, {p['episodes']:,} episodes (seed {p['seed']})"
         )
         rows = [

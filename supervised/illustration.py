@@ -96,6 +96,6 @@ def as_bytes(images: torch.Tensor, store: ClassStore) -> np.ndarray:
 
 def class_name(store: ClassStore, number: int) -> str:
     """A class's name; a turned class says by how much."""
-    base = store.num_classes // store.rotations
-    name = store.names[number % base] if len(store.names) == base else store.names[number]
-    return f"{name} {90 * (number // base)}°" if number >= base else name
+    base = len(store.names)
+    turned = f" {90 * (number // base)}°" if number >= base else ""
+    return store.names[number % base] + turned

@@ -194,5 +194,7 @@ def predict(
 
 def _normalised(pictures: Tensor, reading: Any) -> Tensor:
     """Bytes to what the method was trained on: [0, 1], less the mean, over the standard deviation."""
-    mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (reading.mean, reading.std))
+    mean, std = (
+        torch.tensor(each).view(-1, 1, 1) for each in (reading.mean or (0.0,), reading.std or (1.0,))
+    )
     return (pictures.to(torch.float32) / 255 - mean) / std

@@ -41,7 +41,7 @@ class Demo:
     """Folder of the results."""
     method: str = "prototypical"
     """Method that is trained."""
-    episodes: int = 400
+    episodes: int = 200
     """Episodes to train on."""
     seed: int = 1
     """Of training and of the pictures that are asked about."""

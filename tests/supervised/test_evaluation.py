@@ -76,11 +76,20 @@ def test_one_episode_has_no_interval():
 
 def test_the_table_says_what_was_judged():
     judged = {"running": Judged(np.array([0.5, 1.0] * 50), 0.1), "transductive": Judged(np.ones(100), 0.1)}
-    about = {"method": "m", "data": "d", "split": "test", "way": 20, "shot": 5, "query": 15, "episodes": 100}
+    about = {
+        "method": "m",
+        "data": "d",
+        "split": "test",
+        "way": 20,
+        "shot": 5,
+        "query": 15,
+        "episodes": 100,
+        "classes": 423,
+    }
     found = FewShotEvaluation(judged, {**about, "seed": 0})
     assert found.accuracy == 0.75
     table = found.table()
-    assert "20-way 5-shot, 15 queries of each class, 100 episodes" in table
+    assert "d (test, 423 classes): 20-way 5-shot, 15 queries of each class, 100 episodes" in table
     assert "75.00 ± 4.92" in table
     assert "| transductive  | 100.00 ± 0.00 |" in table
     assert "600 episodes or more" in table

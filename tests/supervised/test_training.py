@@ -1,8 +1,10 @@
 """Training of a few-shot method: exact resumption, choice of the best state, schedules, stages."""
 
 import os
+import re
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -295,3 +297,11 @@ def test_it_learns(tmp_path):
 def test_an_experiment_that_makes_no_sense_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         front.experiment("x", **changes)
+
+
+def test_the_example_of_the_page_runs(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "fewshot.md").read_text()
+    (example,) = re.findall(r"```python\n(import torch\n.*?)```", page, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example.replace("episodes=200", "episodes=30"), "fewshot.md", "exec"), {})
+    assert 0.3 < float(capsys.readouterr().out.splitlines()[-1]) < 1
