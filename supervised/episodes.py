@@ -3,15 +3,12 @@
 Legend: T tasks, W ways (classes), S shots, Q queries of each class, C channels, H and W' height and width.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from metarl.supervised.class_store import ClassStore
+from metarl.supervised.class_store import ClassStore
 
 
 class Episode(NamedTuple):

@@ -1,34 +1,29 @@
 """Episodes: what is drawn, how often, and the same from the same generator."""
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 
+from metarl.supervised.class_store import ClassStore
 from metarl.supervised.episodes import EpisodeSampler
 
 
-@dataclass
-class Numbered:
-    """A store whose pictures say what they are: the row of the image and its quarter turns."""
+def numbered(sizes, rotations):
+    """A store whose pictures say what they are: the row, plus 1, in a corner that turns with the picture."""
+    starts = torch.tensor([0, *sizes]).cumsum(0)
+    images = torch.zeros(sum(sizes), 1, 2, 2, dtype=torch.uint8)
+    images[:, 0, 0, 0] = torch.arange(1, sum(sizes) + 1)
+    return ClassStore(images, starts, [f"c{i}" for i in range(len(sizes))], rotations=rotations)
 
-    sizes: torch.Tensor
-    rotations: int = 1
 
-    def __post_init__(self):
-        self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), self.sizes.cumsum(0)])
-        self.names = [f"c{i}" for i in range(len(self.sizes))]
-        self.images = torch.zeros(int(self.sizes.sum()), 1, 1, 2, dtype=torch.uint8)
-        self.sizes = self.sizes.repeat(self.rotations)
-        self.num_classes = len(self.sizes)
-
-    def pictures(self, index, turns):
-        turns = torch.zeros_like(index) if turns is None else turns
-        return torch.stack([index, turns], -1).float().unflatten(-1, (1, 1, 2))
+def decoded(pictures):
+    """Rows and quarter turns (counter-clockwise) of the pictures of a numbered store."""
+    corners = (pictures * 255).round().long().flatten(-3)[..., [0, 2, 3, 1]]
+    rows, turns = corners.max(-1)
+    return rows - 1, turns
 
 
 def sampler(sizes=(4, 7, 5, 9, 4), rotations=1, way=3, shot=1, query=2):
-    return EpisodeSampler(Numbered(torch.tensor(sizes), rotations), way, shot, query)
+    return EpisodeSampler(numbered(sizes, rotations), way, shot, query)
 
 
 def generator(seed=0):
@@ -41,15 +36,14 @@ def test_every_row_is_of_the_class_its_label_says_and_none_comes_twice(sizes, ro
     draws = sampler(sizes, rotations, shot=2, query=2)
     store = draws.store
     episode = draws.draw(200, generator())
-    assert episode.support.shape == (200, 6, 1, 1, 2)
-    assert episode.query.shape == (200, 6, 1, 1, 2)
+    assert episode.support.shape == (200, 6, 1, 2, 2)
+    assert episode.query.shape == (200, 6, 1, 2, 2)
     assert episode.way == 3
     assert episode.support_labels.tolist() == [[0, 0, 1, 1, 2, 2]] * 200
-    images = torch.cat([episode.support, episode.query], 1).long().flatten(2)
+    rows, turns = decoded(torch.cat([episode.support, episode.query], 1))
     labels = torch.cat([episode.support_labels, episode.query_labels], 1)
     classes = episode.classes.gather(1, labels)
     num = len(store.names)
-    rows, turns = images.unbind(-1)
     assert torch.equal(turns, classes // num)
     assert (rows >= store.starts[classes % num]).all()
     assert (rows < store.starts[classes % num + 1]).all()
@@ -65,7 +59,7 @@ def test_classes_and_images_are_drawn_evenly_and_in_random_order():
     for place in range(3):  # each class as often at each place
         counts = torch.bincount(episode.classes[:, place], minlength=5).double()
         assert (counts / tasks - 1 / 5).abs().max() < 4 * (0.16 / tasks) ** 0.5
-    rows = episode.query[:, :, 0, 0, 0].long().flatten()
+    rows = decoded(episode.query)[0].flatten()
     counts = torch.bincount(rows, minlength=sum(sizes)).double() / tasks
     expected = torch.cat([torch.full((n,), 3 / 5 * 2 / n, dtype=torch.float64) for n in sizes])
     assert ((counts - expected).abs() < 4 * (expected / tasks).sqrt()).all()
@@ -92,9 +86,9 @@ def test_a_generators_state_says_what_is_drawn():
 
 def test_an_episode_may_take_all_there_is():
     episode = sampler((3, 3), way=2, shot=1, query=2).draw(50, generator())
-    rows = torch.cat([episode.support, episode.query], 1)[..., 0].flatten(1)
-    assert torch.equal(rows.sort(1).values, torch.arange(6.0).expand(50, 6))
-    assert sampler(query=0).draw(1, generator()).query.shape == (1, 0, 1, 1, 2)
+    rows, _ = decoded(torch.cat([episode.support, episode.query], 1))
+    assert torch.equal(rows.sort(1).values, torch.arange(6).expand(50, 6))
+    assert sampler(query=0).draw(1, generator()).query.shape == (1, 0, 1, 2, 2)
 
 
 @pytest.mark.parametrize(
