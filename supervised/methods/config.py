@@ -15,7 +15,8 @@ class Backbone:
     name: Literal["conv4", "resnet12", "wrn-28-10", "koch", "relation"] = "conv4"
     """Architecture."""
     channels: int = 64
-    """Filters of every block (conv4, relation), or of the first one (resnet12: 64 or 80)."""
+    """Filters of every block (conv4, relation). For resnet12 64 means blocks of 64-128-256-512, 80 of 64-160-320-640; the
+others have a width of their own."""
     halve: Literal["pool", "stride"] = "pool"
     """How conv4 halves its images; with stride the features are the spatial mean."""
     norm: Literal["batch", "group", "layer", "none"] = "batch"
