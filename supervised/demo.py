@@ -86,7 +86,10 @@ def _judged(trained: FewShotRun, out: str, seed: int) -> str:
 
 
 def _accuracies(trained: FewShotRun) -> list[str]:
-    found = [trained.evaluate(way, shot, episodes=TEST_EPISODES) for way, shot in JUDGED_BY]
+    mode = trained.config.training.test_statistics
+    found = [
+        trained.evaluate(way, shot, episodes=TEST_EPISODES, statistics=[mode]) for way, shot in JUDGED_BY
+    ]
     return [percent(each.accuracy, each.interval) for each in found]
 
 

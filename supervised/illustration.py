@@ -8,11 +8,12 @@ from torch.utils import _pytree as pytree
 
 from metarl.runs import Run
 from metarl.supervised.class_store import ClassStore
-from metarl.supervised.episodes import EpisodeSampler
+from metarl.supervised.episodes import Episode, EpisodeSampler
 from metarl.supervised.evaluation import seeded
 from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method
+from metarl.supervised.normalisation import embed
 from metarl.supervised.pictures import contact_sheet
 from metarl.supervised.training import VALIDATION_SEED
 
@@ -45,7 +46,7 @@ LAYOUT = {
 def illustrate(
     run: Run, method: Method, store: ClassStore, experiment: FewShotExperiment, statistics: Statistics
 ) -> None:
-    """Write validation episodes with predictions, and class scores of one as an embedding, beside the run's curves.
+    """Write validation episodes with predictions, and features of one's queries as an embedding, beside the curves.
 
     Args:
         run: They go into its folder `episodes`.
@@ -68,12 +69,21 @@ def illustrate(
             if number == 0:
                 labels = [names[int(each)] for each in episode.query_labels]
                 pictures = torch.from_numpy(as_bytes(episode.query, store)).float() / 255
-                writer.add_embedding(
-                    scores.log_softmax(-1).cpu(), labels, pictures, tag="fewshot/class_scores"
-                )
+                vectors, tag = _vectors(method, episode, scores, statistics)
+                writer.add_embedding(vectors.cpu(), labels, pictures, tag=tag)
 
 
-def _sheet(store: ClassStore, episode: Any, scores: torch.Tensor, names: list[str]) -> Any:
+def _vectors(
+    method: Method, episode: Episode, scores: torch.Tensor, statistics: Statistics
+) -> tuple[torch.Tensor, str]:
+    """Features of the queries, shape (W Q, D), and their tag; class scores of methods that have no network `net`."""
+    net = getattr(method.module, "net", None)
+    if net is None:
+        return scores.log_softmax(-1), "fewshot/class_scores"
+    return embed(net, episode, statistics)[1].flatten(1), "fewshot/features"
+
+
+def _sheet(store: ClassStore, episode: Episode, scores: torch.Tensor, names: list[str]) -> Any:
     truth = episode.query_labels.cpu().numpy()
     places = np.arange(len(truth))
     within = np.array([np.sum(truth[:place] == truth[place]) for place in places])

@@ -26,6 +26,9 @@ def test_episodes_are_pictures_with_an_embedding_and_every_chart_has_numbers(tmp
     assert board.Tags()["images"] == [f"fewshot/episode_{number + 1}" for number in range(EPISODES)]
     assert board.Images("fewshot/episode_1")[0].width > 500
     (vectors,) = (run.path / "episodes").rglob("tensors.tsv")
+    assert (
+        len(vectors.read_text().splitlines()[0].split("\t")) == 4
+    )  # one pixel of four channels is left of 28x28
     (labels,) = (run.path / "episodes").rglob("metadata.tsv")
     assert len(vectors.read_text().splitlines()) == len(labels.read_text().splitlines()) == 5 * 3
     logged = run.metrics()
