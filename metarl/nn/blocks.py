@@ -56,9 +56,9 @@ class ConvBlock(nn.Module):
         super().__init__()
         if halve not in ("pool", "stride", "none"):
             raise unknown("way to halve the image", halve, ("pool", "stride", "none"))
-        self.norm = norm_layer(norm, outputs)
         self.stride, self.padding, self.halve = 2 if halve == "stride" else 1, padding, halve
         self.conv = nn.Conv2d(inputs, outputs, 3, self.stride, padding, bias=norm != "batch")
+        self.norm = norm_layer(norm, outputs)
         self.act = nonlinearity(act)
 
     def forward(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.func import functional_call
 
 from metarl.nn import refuse_fused_norms, stateless
@@ -213,3 +214,18 @@ def test_smallest_images_are_enough():
         (WideResNet((1, 4, 4), 10, 1), (1, 4, 4)),
     ):
         assert net.maps(torch.randn(2, *shape)).shape[1:] == net.map_shape
+
+
+def test_conv4_equals_torchs_layers_with_parameters_in_the_same_order():
+    layers = [
+        (nn.Conv2d(n, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5), nn.ReLU(), nn.MaxPool2d(2))
+        for n in (2, 5, 5, 5)
+    ]
+    usual = nn.Sequential(*(each for block in layers for each in block), nn.Flatten()).to(D)
+    ours = Conv4((2, 20, 17), channels=5).to(D)
+    with torch.no_grad():
+        for seed, (a, b) in enumerate(zip(ours.parameters(), usual.parameters(), strict=True)):
+            b.copy_(torch.randn(b.shape, dtype=D, generator=torch.Generator().manual_seed(seed)))
+            a.copy_(b)
+    x = torch.randn(4, 2, 20, 17, dtype=D, generator=torch.Generator().manual_seed(9))
+    torch.testing.assert_close(ours(x), usual(x), rtol=1e-9, atol=1e-10)
