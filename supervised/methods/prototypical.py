@@ -20,7 +20,7 @@ from metarl.supervised.episodes import Episode
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method, Params
 from metarl.supervised.normalisation import embed
-from metarl.supervised.presets.prototypical import Config
+from metarl.supervised.presets.prototypical import SCALES, Config
 from metarl.transforms import stateless
 
 
@@ -37,11 +37,12 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
     module = nn.Module()
     module.net = backbone(config.backbone, image)
     net = stateless(module.net, "net.")
+    scale = config.scale or SCALES[config.distance]
 
     def task(params: Params, episode: Episode, statistics: Statistics) -> tuple[Tensor, Tensor]:
         support, query = embed(partial(net, params), episode, statistics)
         means = class_means(support, episode.support_labels, episode.way)
-        scores = config.scale * closeness(query, means, config.distance)
+        scores = scale * closeness(query, means, config.distance)
         return F.cross_entropy(scores, episode.query_labels), scores
 
     return Method(module, task)

@@ -5,6 +5,11 @@ from typing import Literal
 
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
 
+Distance = Literal["squared", "cosine"]
+"""How near a query is: minus the squared Euclidean distance, or the cosine."""
+SCALES = {"squared": 1.0, "cosine": 10.0}
+"""What each is multiplied by before a softmax, if nothing else is asked for: cosines lie in [-1, 1]."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -14,16 +19,25 @@ class Config:
     """Network from images to features."""
     training: EpisodicTraining = field(default_factory=lambda: EpisodicTraining(way=30, decay_every=2000))
     """Episodes and optimiser; more ways than in testing help."""
-    distance: Literal["squared", "cosine"] = "squared"
+    distance: Distance = "squared"
     """Squared Euclidean distance to the class means, or the cosine with them."""
-    scale: float = 1.0
-    """What closeness is multiplied by before the softmax; cosines need about 10."""
+    scale: float | None = None
+    """What closeness is multiplied by before the softmax; unset, 1 for squared distances and 10 for cosines."""
 
     def __post_init__(self):
-        if self.distance not in ("squared", "cosine"):
-            raise ValueError(f"distance={self.distance!r}, expected 'squared' or 'cosine'")
-        if not self.scale > 0:
-            raise ValueError(f"scale={self.scale}, expected a number above 0")
+        check(self.distance, self.scale)
+
+
+def check(distance: str, scale: float | None) -> None:
+    """Refuse an unknown distance or a scale that is not above 0.
+
+    Raises:
+        ValueError: It says which is wrong.
+    """
+    if distance not in SCALES:
+        raise ValueError(f"distance={distance!r}, expected one of {', '.join(SCALES)}")
+    if scale is not None and not scale > 0:
+        raise ValueError(f"scale={scale}, expected a number above 0, or None")
 
 
 def config_for(data: str, way: int, shot: int) -> Config:
