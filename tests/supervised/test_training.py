@@ -117,6 +117,19 @@ def test_a_training_that_broke_goes_on_bit_for_bit(kind, number, uninterrupted, 
     assert_same(front.outcome(runs.resume(run, quiet=True).run), uninterrupted[kind])
 
 
+def test_a_best_state_newer_than_the_checkpoint_does_no_harm(uninterrupted, tmp_path, monkeypatch):
+    def fail():
+        raise OSError("power cut")
+
+    at_update(monkeypatch, 7, fail)  # validated after 4 updates, checkpoints after 0 and 8
+    with pytest.raises(OSError, match="power cut"):
+        trained(tmp_path, checkpoint_every=8)
+    (run,) = [each.parent for each in tmp_path.rglob("run.json")]
+    assert (run / "checkpoints" / "best.json").exists()
+    assert checkpoints.latest(run / "checkpoints").name == "step_000000000"
+    assert_same(front.outcome(runs.resume(run, quiet=True).run), uninterrupted["adam"])
+
+
 def test_ctrl_c_saves_and_the_rest_is_as_if_nothing_had_been(uninterrupted, tmp_path, monkeypatch):
     at_update(monkeypatch, 6, lambda: os.kill(os.getpid(), signal.SIGINT))
     stopped = trained(tmp_path)
