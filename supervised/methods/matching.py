@@ -82,6 +82,7 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
     scale = config.scale or SCALES[config.distance]
     if config.learn_scale:
         module.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
+    context = None
     if config.full_context:
         module.context = FullContext(module.net.feature_size, config.reads)
         context = stateless(module.context, "context.")
@@ -91,7 +92,7 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
     def task(params: Params, episode: Episode, statistics: Statistics) -> tuple[Tensor, Tensor]:
         support, query = embed(partial(net, params), episode, statistics)
         labels = episode.support_labels
-        if config.full_context:
+        if context is not None:
             order = (episode.support.flatten(1) @ module.projection).argsort()
             labels = labels[order]
             support, query = context(params, support[order], query)
