@@ -194,9 +194,18 @@ def test_validation_and_running_averages_see_the_same_episodes_whatever_the_seed
         seen.append(list(batches))
         estimate(module, forward, seen[-1])
 
+    asked, judge = [], training.judge
+
+    def judged(method, store, protocol, modes):
+        asked.append(protocol)
+        return judge(method, store, protocol, modes)
+
     monkeypatch.setattr(training, "estimate_running", watched)
+    monkeypatch.setattr(training, "judge", judged)
     for seed in (0, 1):
         trained(tmp_path / str(seed), seed=seed)
+    assert len(asked) == 6
+    assert len(set(asked)) == 1
     assert len(seen) == 6  # before each of three validations, twice
     for batches in seen[1:]:
         for mine, first in zip(batches, seen[0], strict=True):
