@@ -1,12 +1,14 @@
 """Labels for pictures of one's own, and the sheet that shows them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
-from metarl.supervised import building, demo, runs, training
+from metarl.supervised import building, demo, prediction, runs, training
 from metarl.supervised.methods.method import Method
 from metarl.supervised.pictures import RIGHT, THUMB, WRONG, contact_sheet
 from metarl.supervised.prediction import classify, query_files, support_files
@@ -88,15 +90,34 @@ def test_a_trained_method_labels_pictures_from_files(tmp_path, monkeypatch):
         found.sheet(tmp_path / "sheet.xyz")
 
 
-def test_what_is_seen_is_what_the_data_set_holds(tmp_path):
-    """Pictures written to files and read again are the bytes that training saw."""
-    from metarl.supervised.datasets import read_pictures, reference
+@pytest.mark.parametrize(("mean", "std"), [((), ()), ((0.25,), (0.5,))])
+def test_what_is_seen_is_what_training_saw(tmp_path, monkeypatch, mean, std):
+    """Pictures written to files and read again are the bytes of the data set, normalised as they were."""
+    from metarl.supervised.class_store import ClassStore
+    from metarl.supervised.datasets import reference
 
-    store = front.load_once("strokes", "test")
-    support, _ = demo.draw_pictures(tmp_path, seed=0)
-    pictures = read_pictures(sorted(support.glob("*/*.png")), reference("strokes"))
-    known = {each.numpy().tobytes() for each in store.images}
-    assert all(each.numpy().tobytes() in known for each in pictures)
+    drawn = front.load_once("strokes", "test")
+    store = ClassStore(drawn.images, drawn.starts, drawn.names, mean=mean, std=std)
+    support, queries = demo.draw_pictures(tmp_path, seed=0)
+    seen = []
+
+    def watched(method, images, labels, query, statistics):
+        seen.append(images)
+        return np.ones((len(query), demo.WAY))
+
+    monkeypatch.setattr(prediction, "classify", watched)
+    reading = replace(reference("strokes"), mean=mean, std=std)
+    found = prediction.predict(
+        Method(nn.Module(), lambda *args: None),
+        reading,
+        support_files(support),
+        query_files([queries]),
+        "running",
+    )
+    places = {each.numpy().tobytes(): index for index, each in enumerate(store.images)}
+    index = torch.tensor([places[each.tobytes()] for each in found.support_pictures])
+    torch.testing.assert_close(seen[0], store.pictures(index, None))
+    assert [store.names[int(each) // 20] for each in index] == [found.labels[i] for i in found.support_labels]
 
 
 def test_the_sheet_shows_support_queries_bars_and_whether_it_was_right():
