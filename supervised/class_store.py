@@ -4,7 +4,7 @@ Legend: C channels, H and W' height and width.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import torch
@@ -60,6 +60,32 @@ class ClassStore:
         self.groups = None if groups is None else list(groups)
         channels = images.shape[1]
         self.mean, self.std = tuple(mean) or (0.0,) * channels, tuple(std) or (1.0,) * channels
+
+    @classmethod
+    def of_labelled(
+        cls, images: Tensor, labels: Sequence[str], group_of: Mapping[str, str] | None = None
+    ) -> "ClassStore":
+        """A store of images in any order; classes are sorted by name.
+
+        Args:
+            images: uint8, shape (n, C, H, W').
+            labels: The class of each, n.
+            group_of: What each class belongs to.
+
+        Raises:
+            ValueError: There are not as many labels as images.
+        """
+        if len(labels) != len(images):
+            raise ValueError(f"{len(images)} images need as many labels, got {len(labels)}")
+        names = sorted(set(labels))
+        places = {name: number for number, name in enumerate(names)}
+        numbers = torch.tensor([places[label] for label in labels], dtype=torch.int64)
+        if (numbers.diff() < 0).any():
+            images = images[numbers.argsort(stable=True).to(images.device)]
+        starts = torch.zeros(len(names) + 1, dtype=torch.int64)
+        starts[1:] = torch.bincount(numbers, minlength=len(names)).cumsum(0)
+        groups = None if group_of is None else [group_of[name] for name in names]
+        return cls(images, starts, names, groups=groups)
 
     @property
     def num_classes(self) -> int:

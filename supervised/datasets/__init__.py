@@ -20,11 +20,25 @@ DATASETS: dict[str, str] = {
     "strokes": "generated drawings of made-up characters, 28x28; nothing to download",
     "omniglot": "1,623 handwritten characters, Vinyals split: 1,028 / 172 / 423, rotations as classes of their own",
     "omniglot-lake": "the same characters by alphabets: 30 background (5 of them for validation), 20 evaluation",
+    "mini-imagenet": "60,000 photographs of 100 classes, 84x84, split of Ravi and Larochelle: 64 / 16 / 20",
+    "tiered-imagenet": "779,165 photographs of 608 classes, 84x84, split by kinds of things: 351 / 97 / 160",
+    "cifar-fs": "the 100 classes of CIFAR-100, 32x32, shared out at random: 64 / 16 / 20",
+    "fc100": "the same images by superclasses: 60 / 20 / 20 classes",
+    "cub": "11,788 photographs of 200 kinds of birds, 84x84: 100 / 50 / 50",
 }
 """Every data set's name and what it is, in one line."""
 
 SPLITS = ("train", "validation", "test")
-HOMES = {"strokes": "strokes", "omniglot": "omniglot", "omniglot-lake": "omniglot"}
+HOMES = {
+    "strokes": "strokes",
+    "omniglot": "omniglot",
+    "omniglot-lake": "omniglot",
+    "mini-imagenet": "mini_imagenet",
+    "tiered-imagenet": "tiered_imagenet",
+    "cifar-fs": "cifar100",
+    "fc100": "cifar100",
+    "cub": "cub",
+}
 """The module of each data set: it has `READINGS` by name, and `load(name, split, root, size, download)`."""
 
 

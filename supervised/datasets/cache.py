@@ -1,19 +1,50 @@
 """Decoded images on disk, so that files are decoded once."""
 
 import hashlib
+import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from metarl.files import write_atomically
+from metarl.supervised.class_store import ClassStore
 
-FORMAT = "1"
+FORMAT = "2"
 """Raised when what is kept changes."""
+
+
+def cached_store(
+    what: str,
+    sources: Iterable[Path],
+    make: Callable[[], ClassStore],
+    *,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+) -> ClassStore:
+    """The store that `make` gives, its images and names kept like `cached` does.
+
+    Args:
+        what: As `cached` has it.
+        sources: Likewise.
+        make: Decodes them.
+        mean: Of the channels, which are not kept.
+        std: Likewise.
+    """
+
+    def tensors() -> dict[str, Tensor]:
+        store = make()
+        text = json.dumps([store.names, store.groups]).encode()
+        return {"images": store.images, "starts": store.starts, "text": torch.tensor(list(text)).byte()}
+
+    kept = cached(what, sources, tensors)
+    names, groups = json.loads(bytes(kept["text"].tolist()))
+    return ClassStore(kept["images"], kept["starts"], names, mean=mean, std=std, groups=groups)
 
 
 def cached(what: str, sources: Iterable[Path], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -24,10 +55,10 @@ def cached(what: str, sources: Iterable[Path], make: Callable[[], dict[str, Tens
 
     Args:
         what: Name of the data and everything that the outcome depends on, such as the size of images.
-        sources: Files that are decoded.
+        sources: Files that are decoded, and folders with all that is in them.
         make: Decodes them.
     """
-    seen = [f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in sources]
+    seen = [line for source in sources for line in _state(source)]
     key = hashlib.sha256("\n".join([FORMAT, what, *seen]).encode()).hexdigest()[:16]
     kept = folder() / f"{what.replace(' ', '-')}-{key}.safetensors"
     found = _read(kept)
@@ -43,25 +74,37 @@ def folder() -> Path:
     return Path(os.environ.get("METARL_CACHE") or Path.home() / ".cache" / "metarl" / "decoded").expanduser()
 
 
+def _state(source: Path) -> Iterator[str]:
+    """Path, size and time of a file, or of all in a folder."""
+    source = source.resolve()
+    paths = (path for path in sorted(source.rglob("*")) if path.is_file()) if source.is_dir() else (source,)
+    for path in paths:
+        found = path.stat()
+        yield f"{path} {found.st_size} {found.st_mtime_ns}"
+
+
 def _read(path: Path) -> dict[str, Tensor] | None:
-    """What was kept, if its checksum is right."""
+    """What was kept, if its checksum is right; the tensors lie in the file until they are used."""
     try:
-        content, expected = path.read_bytes(), path.with_suffix(".sha256").read_text().strip()
-    except OSError:
-        return None
-    if hashlib.sha256(content).hexdigest() != expected:
-        return None
-    try:
-        return load(content)
-    except SafetensorError:
+        expected = path.with_suffix(".sha256").read_text().strip()
+        return load_file(path) if _checksum(path) == expected else None
+    except (OSError, SafetensorError):
         return None
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    content = save({name: tensor.to(torch.device("cpu")) for name, tensor in tensors.items()})
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
-        write_atomically(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest().encode())
-    except OSError:  # a read-only or full disk: everything works, only slower
-        return
+        save_file(tensors, beside)
+        checksum = _checksum(beside)
+        beside.replace(path)
+        write_atomically(path.with_suffix(".sha256"), checksum.encode())
+    except (OSError, SafetensorError):  # a read-only or full disk: everything works, only slower
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,19 +6,18 @@ background alphabets, of which the last five here serve for validation, and 20 e
 """
 
 import json
-import zipfile
 from functools import cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.datasets import Reading
+from metarl.supervised.datasets.archives import broken, decoded, listing
 from metarl.supervised.datasets.cache import cached
-from metarl.supervised.datasets.reading import one
+from metarl.supervised.datasets.downloads import fetch, located
 
 READINGS = {
     "omniglot": Reading(size=28, channels=1, inverted=True),
@@ -69,7 +68,7 @@ def _decoded(root: Path, size: int, download: bool) -> Decoded:
             for name, images in _characters(source, size).items()
         }
 
-    kept = cached(f"omniglot {size}", [source for source in sources if source.is_file()], make)
+    kept = cached(f"omniglot {size}", sources, make)
     return {key[2:]: (int(key[0]), images) for key, images in kept.items()}
 
 
@@ -79,16 +78,9 @@ def _source(root: Path, part: str, download: bool) -> Path:
     Raises:
         ValueError: There is neither, and it cannot be fetched.
     """
-    for place in (
-        root / "omniglot" / f"{part}.zip",
-        root / f"{part}.zip",
-        root / "omniglot" / part,
-        root / part,
-    ):
-        if place.exists():
-            return place
-    from metarl.supervised.datasets.downloads import fetch
-
+    place = located(root, "omniglot", (f"{part}.zip", part))
+    if place is not None:
+        return place
     return fetch(
         ADDRESS + f"{part}.zip", root / "omniglot" / f"{part}.zip", CHECKSUMS[part], allowed=download
     )
@@ -100,36 +92,16 @@ def _characters(source: Path, size: int) -> dict[str, Tensor]:
     Raises:
         ValueError: It is broken, or not all there.
     """
-    reading = READINGS["omniglot"]
-    pictures: dict[str, list[np.ndarray]] = {}
-    if source.is_dir():
-        for path in sorted(source.glob("*/*/*.png")):
-            name = f"{path.parent.parent.name}/{path.parent.name}"
-            pictures.setdefault(name, []).append(one(path, reading, size, str(path)))
-    else:
-        for name, picture in _of_archive(source, reading, size):
-            pictures.setdefault(name, []).append(picture)
-    few = [name for name, drawn in pictures.items() if len(drawn) != DRAWERS]
-    if few or not pictures:
-        what = f"'{few[0]}' has {len(pictures[few[0]])} of {DRAWERS} drawings" if few else "no drawings"
-        raise ValueError(
-            f"{source} is not the whole of Omniglot ({what}): delete it, to have it fetched again"
-        )
-    return {name: torch.from_numpy(np.stack(drawn)) for name, drawn in pictures.items()}
-
-
-def _of_archive(source: Path, reading: Reading, size: int):
-    """Pairs of `Alphabet/character` and picture, in the order of their names."""
-    try:
-        with zipfile.ZipFile(source) as archive:
-            for entry in sorted(name for name in archive.namelist() if name.endswith(".png")):
-                *_, alphabet, character, _ = PurePosixPath(entry).parts
-                with archive.open(entry) as file:
-                    yield f"{alphabet}/{character}", one(file, reading, size, f"{source}: {entry}")
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise ValueError(
-            f"{source} is broken or was not fetched to its end ({error}): delete it, to have it fetched again"
-        ) from None
+    drawings = [name for name in listing(source) if name.endswith(".png")]
+    images = decoded(source, drawings, READINGS["omniglot"], size)
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(drawings):
+        rows.setdefault("/".join(PurePosixPath(name).parts[-3:-1]), []).append(row)
+    few = [name for name, drawn in rows.items() if len(drawn) != DRAWERS]
+    if few or not rows:
+        what = f"'{few[0]}' has {len(rows[few[0]])} of {DRAWERS} drawings" if few else "no drawings"
+        raise broken(source, f"not the whole of Omniglot: {what}")
+    return {name: images[drawn] for name, drawn in rows.items()}
 
 
 def _vinyals(split: str) -> list[str]:

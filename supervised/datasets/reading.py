@@ -47,6 +47,25 @@ def one(file: str | Path | IO[bytes], reading: Reading, size: int, name: str) ->
     return 255 - pixels if reading.inverted else pixels
 
 
+def resized(images: np.ndarray, size: int) -> Tensor:
+    """Arrays of pictures brought to another size as files are.
+
+    Args:
+        images: uint8, shape (n, H, W, 3).
+        size: Height and width.
+
+    Returns:
+        uint8, shape (n, 3, size, size).
+    """
+    if images.shape[1:3] == (size, size):
+        return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    found = np.empty((len(images), 3, size, size), np.uint8)
+    for row, image in enumerate(images):
+        picture = Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS)
+        found[row] = np.asarray(picture).transpose(2, 0, 1)
+    return torch.from_numpy(found)
+
+
 def stacked(pictures: Iterable[np.ndarray], reading: Reading, size: int) -> Tensor:
     """Pictures as one tensor; (0, channels, size, size) where there are none."""
     rows = list(pictures)
