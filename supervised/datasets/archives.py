@@ -123,4 +123,4 @@ def _readable(source: Path) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise broken(source, error) from None
+        raise broken(source, str(error).partition("\n")[0]) from None

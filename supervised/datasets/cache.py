@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from shutil import copymode
 
 import torch
 from safetensors import SafetensorError
@@ -97,9 +98,9 @@ def _write(path: Path, tensors: dict[str, Tensor]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, beside)
-        checksum = _checksum(beside)
+        write_atomically(path.with_suffix(".sha256"), _checksum(beside).encode())
+        copymode(path.with_suffix(".sha256"), beside)  # safetensors would let nobody else read it
         beside.replace(path)
-        write_atomically(path.with_suffix(".sha256"), checksum.encode())
     except (OSError, SafetensorError):  # a read-only or full disk: everything works, only slower
         with suppress(OSError):
             beside.unlink(missing_ok=True)

@@ -58,7 +58,7 @@ def resized(images: np.ndarray, size: int) -> Tensor:
         uint8, shape (n, 3, size, size).
     """
     if images.shape[1:3] == (size, size):
-        return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+        return torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C"))
     found = np.empty((len(images), 3, size, size), np.uint8)
     for row, image in enumerate(images):
         picture = Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS)

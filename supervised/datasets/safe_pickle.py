@@ -49,6 +49,14 @@ def _empty(kind: Any, shape: tuple[int, ...], code: bytes | str) -> np.ndarray:
     return _reconstruct(kind, shape, code)
 
 
+def _filled(
+    content: bytes, kind: np.dtype, shape: tuple[int, ...], order: str, axes: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """An array as protocol 5 keeps it; `axes` is how it lay in memory, if neither by rows nor by columns."""
+    flat = np.frombuffer(content, kind)
+    return flat.reshape(shape, order=order) if axes is None else flat.reshape(shape).transpose(axes)
+
+
 ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
@@ -56,6 +64,8 @@ ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy._core.multiarray", "_reconstruct"): _empty,
     ("numpy.core.multiarray", "scalar"): scalar,
     ("numpy._core.multiarray", "scalar"): scalar,
+    ("numpy.core.numeric", "_frombuffer"): _filled,
+    ("numpy._core.numeric", "_frombuffer"): _filled,
     ("collections", "OrderedDict"): OrderedDict,
     ("_codecs", "encode"): _latin1,
 }

@@ -4,6 +4,8 @@ It is too large to be fetched by itself: 12.9 GB, of which the training images t
 """
 
 import os
+import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import BytesIO
@@ -82,7 +84,7 @@ def _pictures(path: Path, size: int) -> Tensor:
         try:
             with np.load(path, allow_pickle=False) as found:
                 return resized(found["images"], size)
-        except (KeyError, ValueError, OSError, EOFError) as error:
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise broken(path, error) from None
     encoded = _unpickled(path)
     images = torch.empty(len(encoded), 3, size, size, dtype=torch.uint8)

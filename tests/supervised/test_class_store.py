@@ -50,6 +50,15 @@ def test_a_subset_keeps_what_belongs_to_its_classes():
     assert chosen.md5 != both.md5
 
 
+@pytest.mark.parametrize("labels", ["badba", "aabbd"])
+def test_images_in_any_order_are_sorted_by_class(labels):
+    found = ClassStore.of_labelled(store().images, labels, {"a": "x", "b": "y", "d": "x", "z": "y"})
+    assert (found.names, found.groups) == (["a", "b", "d"], ["x", "y", "x"])
+    assert found.sizes.tolist() == [2, 2, 1]
+    expected = [row for name in "abd" for row, label in enumerate(labels) if label == name]
+    assert torch.equal(found.images, store().images[expected])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -57,6 +66,7 @@ def test_a_subset_keeps_what_belongs_to_its_classes():
         (lambda: ClassStore(store().images, torch.tensor([0, 4]), ["a"]), "from 0 to 5"),
         (lambda: store(rotations=2), "rotations must be 1, or 4"),
         (lambda: store(groups=["x"]), "2 classes need as many groups"),
+        (lambda: ClassStore.of_labelled(store().images, "ab"), "5 images need as many labels, got 2"),
         (lambda: store().subset([2]), "from 0 to 1, got"),
         (lambda: store().subset([]), "got none"),
     ],

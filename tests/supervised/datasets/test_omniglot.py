@@ -65,6 +65,21 @@ def test_alphabets_are_kept_apart_and_ink_is_light(root):
     assert found["test"].images[0, 0, :, 0].min() == 255
 
 
+def test_unpacked_folders_are_read_like_archives_and_noticed_when_they_change(root):
+    fill(root)
+    zipped = load("omniglot-lake", "train", root=root, size=8)
+    other = root / "unpacked"
+    for part in omniglot.PARTS:
+        with zipfile.ZipFile(root / "omniglot" / f"{part}.zip") as file:
+            file.extractall(other / part)
+    found = load("omniglot-lake", "train", root=other, size=8)
+    assert (found.names, found.md5) == (zipped.names, zipped.md5)
+    next((other / "images_background").rglob("19.png")).unlink()
+    omniglot._decoded.cache_clear()
+    with pytest.raises(ValueError, match="19 of 20 drawings"):
+        load("omniglot-lake", "train", root=other, size=8)
+
+
 @pytest.mark.parametrize("harm", ["cut", "few", "none"])
 def test_broken_archives_are_named_with_the_way_out(root, harm):
     fill(root, **({"drawings": 19} if harm == "few" else {}))

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metarl.supervised.datasets import SPLITS, load, read_pictures, reference
+from metarl.supervised.datasets.image_folder import shared_out
+from tests.supervised.datasets.pictures import colour, picture, reds, write
+
+NAMES = st.lists(st.text(min_size=1, max_size=8), unique=True, min_size=3, max_size=60)
+
+
+@given(NAMES, st.randoms(use_true_random=False))
+def test_every_class_is_in_one_split_whatever_the_order(names, random):
+    parts = shared_out(names)
+    assert list(parts) == list(SPLITS)
+    assert sorted(name for part in parts.values() for name in part) == sorted(names)
+    assert all(parts.values())
+    shuffled = list(names)
+    random.shuffle(shuffled)
+    assert shared_out(shuffled) == parts
+
+
+@given(st.integers(3, 500))
+def test_splits_have_their_shares(number):
+    parts = shared_out([f"class {each}" for each in range(number)])
+    for split, share in {"train": 0.64, "validation": 0.16, "test": 0.2}.items():
+        assert abs(len(parts[split]) - share * number) <= 1.01
+
+
+def fill(folder, classes, images=3):
+    """Class folders with pictures of a red of their own."""
+    contents = {
+        f"{name}/{image}.{'jpg' if image == 0 else 'PNG'}": picture(
+            colour(20 * number + image), kind="JPEG" if image == 0 else "PNG"
+        )
+        for number, name in enumerate(classes)
+        for image in range(images)
+    }
+    return write(
+        folder, contents | {f"{classes[0]}/notes.txt": b"no picture", "cover.png": b"not of a class"}
+    )
+
+
+def test_classes_are_shared_out(root):
+    classes = [f"kind {letter}" for letter in "abcdefghij"]
+    folder = fill(root / "mine", classes)
+    stores = {split: load(str(folder), split, size=8) for split in SPLITS}
+    assert [len(store.names) for store in stores.values()] == [6, 2, 2]
+    for store in stores.values():
+        assert store.image == (3, 8, 8)
+        for name, red in reds(store):
+            assert abs(red - 20 * classes.index(name)) <= 3
+    assert sorted(name for store in stores.values() for name in store.names) == classes
+
+
+@pytest.mark.parametrize("validation", ["val", "validation"])
+def test_folders_of_splits_are_kept(root, validation):
+    folder = fill(root / "mine", ["train/a", "train/b", f"{validation}/c", "test/d"])
+    found = {split: load(str(folder), split).names for split in SPLITS}
+    assert found == {"train": ["a", "b"], "validation": ["c"], "test": ["d"]}
+    assert load(str(folder), "test").image == (3, 84, 84)
+
+
+def test_what_is_wrong_with_a_folder_is_said(root):
+    with pytest.raises(ValueError, match=r"2 folders of images were found, but .* make 3 or more"):
+        load(str(fill(root / "few", ["a", "b"])), "train")
+    with pytest.raises(ValueError, match="no class folders with images in: validation, test"):
+        load(str(fill(root / "half", ["train/a", "train/b"])), "train")
+    folder = fill(root / "bad", ["a", "b", "c"])
+    for name in "abc":
+        (folder / name / "1.PNG").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"bad: ./1\.PNG is not an image"):
+        load(str(folder), "train")
+    with pytest.raises(ValueError, match=r"unknown data set \(and no folder\)"):
+        load(str(root / "none"), "train")
+
+
+def test_pictures_of_other_form_become_like_those_of_the_folder(root):
+    folder = fill(root / "mine", ["a", "b", "c"])
+    grey = Path(write(root / "grey", {"g.png": picture(90, size=30, mode="L")})) / "g.png"
+    pictures = read_pictures([grey, folder / "a" / "1.PNG"], reference(str(folder)))
+    assert pictures.shape == (2, 3, 84, 84)
+    assert pictures[:, :, 40, 40].tolist() == [[90, 90, 90], [1, 254, 7]]
