@@ -59,7 +59,7 @@ Decoded = dict[str, tuple[int, Tensor]]
 
 @cache
 def _decoded(root: Path, size: int, download: bool) -> Decoded:
-    sources = [_source(root, part, download) for part in PARTS]
+    sources = [archive(root, part, download) for part in PARTS]
 
     def make() -> dict[str, Tensor]:
         return {
@@ -72,7 +72,7 @@ def _decoded(root: Path, size: int, download: bool) -> Decoded:
     return {key[2:]: (int(key[0]), images) for key, images in kept.items()}
 
 
-def _source(root: Path, part: str, download: bool) -> Path:
+def archive(root: Path, part: str, download: bool) -> Path:
     """The archive, or the unpacked folder; fetched if need be.
 
     Raises:

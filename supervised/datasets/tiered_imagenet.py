@@ -82,7 +82,7 @@ def _pictures(path: Path, size: int) -> Tensor:
     """uint8, shape (n, 3, size, size)."""
     if path.suffix == ".npz":
         try:
-            with np.load(path, allow_pickle=False) as found:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
                 return resized(found["images"], size)
         except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise broken(path, error) from None
