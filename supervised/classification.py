@@ -1,0 +1,104 @@
+"""Training on all training classes at once, as a stage of a method.
+
+Legend: B images of a batch, C channels, H and W height and width, D features, K training classes.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metarl import distributed
+from metarl.names import unknown
+from metarl.supervised.augmentation import affine, crop, flip, resized_crop
+from metarl.supervised.class_store import ClassStore
+from metarl.supervised.methods.method import Params, Stage
+
+
+class Labelled(NamedTuple):
+    """Images and their classes."""
+
+    images: Tensor
+    """Shape (B, C, H, W)."""
+    labels: Tensor
+    """Numbers of the classes in their store, turned ones counted, int64, shape (B,)."""
+
+
+def draw_labelled(store: ClassStore, number: int, generator: torch.Generator) -> Labelled:
+    """Random images of all classes, each as likely as any other (a turned one is another); with replacement.
+
+    Args:
+        store: Images by class.
+        number: B.
+        generator: On the CPU.
+    """
+    chosen = torch.randint(len(store) * store.rotations, (number,), generator=generator)
+    rows, turns = chosen % len(store), chosen // len(store)
+    labels = torch.searchsorted(store.starts, rows, right=True) - 1 + turns * len(store.names)
+    device = store.images.device
+    turned = turns.to(device) if store.rotations > 1 else None
+    return Labelled(store.pictures(rows.to(device), turned), labels.to(device))
+
+
+def _unchanged(images: Tensor, generator: torch.Generator) -> Tensor:
+    return images
+
+
+def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
+    return crop(images, generator, max(1, images.shape[-1] // 14))
+
+
+def _window(images: Tensor, generator: torch.Generator) -> Tensor:
+    return flip(resized_crop(images, generator), generator)
+
+
+AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "none": _unchanged,
+    "crop": _moved,
+    "resized_crop": _window,
+    "affine": affine,
+}
+"""By the names of `metarl.supervised.presets.classifier_baseline.Augment`."""
+
+
+def draw_batch(
+    store: ClassStore, generator: torch.Generator, progress: float, *, batch: int, augment: str
+) -> Labelled:
+    """This rank's part of a batch, its images changed at random; a stage's `draw`."""
+    images, labels = draw_labelled(store, len(distributed.share(batch)), generator)
+    return Labelled(AUGMENTATIONS[augment](images, generator), labels)
+
+
+def classification_loss(
+    net: Callable[..., Tensor], params: Params, batch: Labelled
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean cross-entropy of a linear head on the features; a stage's `loss`.
+
+    Args:
+        net: `net(params, images)` -> features (B, D).
+        params: Hold `head.weight` (K, D) and `head.bias` (K,) as well.
+        batch: Images of the K classes.
+    """
+    logits = F.linear(net(params, batch.images), params["head.weight"], params["head.bias"])
+    right = (logits.detach().argmax(-1) == batch.labels).to(torch.float32).mean()
+    return F.cross_entropy(logits, batch.labels), {"classification_accuracy": right}
+
+
+def classification_stage(net: Callable[..., Tensor], batch: int, augment: str, share: float) -> Stage:
+    """A part of the training that classifies all training classes.
+
+    Args:
+        net: `net(params, images)` -> features (B, D).
+        batch: Images of one update.
+        augment: A key of `AUGMENTATIONS`.
+        share: Of the training's updates.
+
+    Raises:
+        ValueError: The augmentation is unknown.
+    """
+    if augment not in AUGMENTATIONS:
+        raise unknown("augmentation", augment, AUGMENTATIONS)
+    return Stage(partial(draw_batch, batch=batch, augment=augment), partial(classification_loss, net), share)

@@ -1,0 +1,93 @@
+"""Settings of Classifier-Baseline (Chen et al. 2021)."""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from metarl.supervised.methods.config import Backbone, EpisodicTraining
+
+Augment = Literal["none", "crop", "resized_crop", "affine"]
+"""Random changes of training images: moved by a few pixels; a window stretched to the full size and mirrored by chance;
+turned, sheared, scaled and moved. Characters are never mirrored: that would be another character."""
+
+
+def _training() -> EpisodicTraining:
+    return EpisodicTraining(
+        way=30,
+        shot=1,
+        query=3,
+        optimizer="sgd",
+        lr=0.1,
+        momentum=0.9,
+        weight_decay=5e-4,
+        decay=0.1,
+        milestones=(0.9,),
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """How a classifier of all training classes is trained."""
+
+    backbone: Backbone = field(default_factory=Backbone)
+    """Network from images to features."""
+    training: EpisodicTraining = field(default_factory=_training)
+    """Optimiser. Nothing is trained on episodes; their ways, shots and queries are those of the batches that the running
+    averages of batch norm are estimated from."""
+    batch: int = 128
+    """Images of one update."""
+    augment: Augment = "affine"
+    """Random changes of training images."""
+    scale: float = 10.0
+    """What cosines are multiplied by, so that their softmax in testing is not nearly flat; accuracy does not depend on
+    it."""
+
+    def __post_init__(self):
+        check(self.batch, self.augment, self.scale)
+
+
+def check(batch: int, augment: str, scale: float) -> None:
+    """Refuse settings that make no sense.
+
+    Raises:
+        ValueError: It says which is wrong.
+    """
+    if batch < 2:
+        raise ValueError(f"batch={batch}, expected 2 or more images")
+    if augment not in get_args(Augment):
+        raise ValueError(f"augment={augment!r}, expected one of {', '.join(get_args(Augment))}")
+    if not scale > 0:
+        raise ValueError(f"scale={scale}, expected a number above 0")
+
+
+def characters(data: str) -> bool:
+    """Whether a data set is of drawn characters, for which a small network is enough."""
+    return data.startswith("omniglot") or data == "strokes"
+
+
+def batch_for(data: str) -> int:
+    """Images of one update in the paper."""
+    return 512 if data == "tiered-imagenet" else 128
+
+
+def milestones_for(data: str) -> tuple[float, ...]:
+    """Shares of the training on all classes after which the step size falls to a tenth, in the paper."""
+    return (40 / 120, 80 / 120) if data == "tiered-imagenet" else (0.9,)
+
+
+def backbone_for(data: str) -> Backbone:
+    """ResNet-12 as in the paper, but Conv4-64 for characters."""
+    return Backbone() if characters(data) else Backbone("resnet12", activation="leaky_relu")
+
+
+def config_for(data: str, way: int, shot: int) -> Config:
+    """The paper's for photographs (of 80x80 pixels there); for characters a Conv4-64, trained in the same way.
+
+    Args:
+        data: Name of a data set.
+        way: Classes of an episode in testing (training does not depend on it).
+        shot: Support images of each class (likewise).
+    """
+    if characters(data):
+        return Config()
+    training = EpisodicTraining(**{**vars(_training()), "milestones": milestones_for(data)})
+    return Config(backbone_for(data), training, batch_for(data), "resized_crop")
