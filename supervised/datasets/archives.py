@@ -38,7 +38,7 @@ def listing(source: Path) -> list[str]:
         else:
             with tarfile.open(source) as archive:
                 names = [each.name for each in archive if each.isfile()]
-    return sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
+    return sorted(name for name in names if not any(_hidden(part) for part in name.split("/")))
 
 
 def is_picture(name: str) -> bool:
@@ -89,6 +89,11 @@ def decoded(source: Path, names: Sequence[str], reading: Reading, size: int) -> 
     if left:
         raise broken(source, f"{len(left)} of {len(names)} pictures are missing, such as {min(left)}")
     return images
+
+
+def _hidden(part: str) -> bool:
+    """Whether a file or folder is one that systems put beside those of people."""
+    return part == "__MACOSX" or (part.startswith(".") and part not in (".", ".."))
 
 
 def broken(source: Path, reason: object) -> ValueError:

@@ -51,22 +51,24 @@ def cached_store(
 def cached(what: str, sources: Iterable[Path], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """What `make` gives, kept in a folder of the user's own.
 
-    It is made anew if a source has another size or time than before, or if what was kept is broken. Where nothing can be
-    written it is made every time.
+    It is made anew, in place of the old, if a source has another size or time than before, or if what was kept is broken.
+    Where nothing can be written it is made every time.
 
     Args:
         what: Name of the data and everything that the outcome depends on, such as the size of images.
         sources: Files that are decoded, and folders with all that is in them.
         make: Decodes them.
     """
-    seen = [line for source in sources for line in _state(source)]
-    key = hashlib.sha256("\n".join([FORMAT, what, *seen]).encode()).hexdigest()[:16]
-    kept = folder() / f"{what.replace(' ', '-')}-{key}.safetensors"
+    places = [source.resolve() for source in sources]
+    start = f"{what.replace(' ', '-')}-{_short(map(str, places))}-"
+    state = _short([FORMAT, *(line for place in places for line in _state(place))])
+    kept = folder() / f"{start}{state}.safetensors"
     found = _read(kept)
     if found is not None:
         return found
     made = {name: tensor.contiguous() for name, tensor in make().items()}
     _write(kept, made)
+    _delete_older(kept, start)
     return made
 
 
@@ -75,9 +77,13 @@ def folder() -> Path:
     return Path(os.environ.get("METARL_CACHE") or Path.home() / ".cache" / "metarl" / "decoded").expanduser()
 
 
+def _short(lines: Iterable[str]) -> str:
+    """A hash, short enough for a file's name."""
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
 def _state(source: Path) -> Iterator[str]:
     """Path, size and time of a file, or of all in a folder."""
-    source = source.resolve()
     paths = (path for path in sorted(source.rglob("*")) if path.is_file()) if source.is_dir() else (source,)
     for path in paths:
         found = path.stat()
@@ -104,6 +110,14 @@ def _write(path: Path, tensors: dict[str, Tensor]) -> None:
     except (OSError, SafetensorError):  # a read-only or full disk: everything works, only slower
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def _delete_older(kept: Path, start: str) -> None:
+    """What was made of earlier states of the same files."""
+    with suppress(OSError):
+        for path in kept.parent.iterdir():
+            if path.name.startswith(start) and path.stem != kept.stem:
+                path.unlink(missing_ok=True)
 
 
 def _checksum(path: Path) -> str:

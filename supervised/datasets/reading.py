@@ -6,10 +6,13 @@ from typing import IO
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from metarl.supervised.datasets import Reading
+
+TURNED = ("JPEG", "MPO", "TIFF", "WEBP", "HEIF")
+"""Formats in which cameras say how they were held."""
 
 
 def read(paths: Sequence[str | Path], reading: Reading, size: int) -> Tensor:
@@ -35,7 +38,7 @@ def one(file: str | Path | IO[bytes], reading: Reading, size: int, name: str) ->
     """
     try:
         with Image.open(file) as picture:
-            picture = picture.convert("L" if reading.channels == 1 else "RGB")
+            picture = _upright(picture).convert("L" if reading.channels == 1 else "RGB")
             if picture.size != (size, size):
                 picture = picture.resize((size, size), Image.Resampling.LANCZOS)
             pixels = np.asarray(picture)
@@ -45,6 +48,16 @@ def one(file: str | Path | IO[bytes], reading: Reading, size: int, name: str) ->
         raise ValueError(f"{name} is not an image that can be read ({error})") from None
     pixels = pixels[None] if reading.channels == 1 else pixels.transpose(2, 0, 1)
     return 255 - pixels if reading.inverted else pixels
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """As it is seen: turned as the camera was held, and on white paper where it is transparent."""
+    if picture.format in TURNED:
+        picture = ImageOps.exif_transpose(picture)
+    if picture.has_transparency_data:
+        seen = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
+    return picture
 
 
 def resized(images: np.ndarray, size: int) -> Tensor:

@@ -29,6 +29,13 @@ def test_pictures_are_read_in_the_order_asked_for(tmp_path, place, monkeypatch):
     assert images[:, 1, 0, 0].tolist() == [225, 253, 238, 250, 216, 255, 247, 246, 245]
 
 
+@pytest.mark.parametrize("place", ["x.tar", "x.tgz"])
+def test_names_from_a_point_on_are_names(tmp_path, place):
+    where = write(tmp_path / place, {"./some/a.png": picture(colour(3)), "./.b.png": b""})
+    assert listing(where) == ["./some/a.png"]
+    assert decoded(where, ["./some/a.png"], READING, 6)[0, :, 0, 0].tolist() == [3, 252, 7]
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_what_is_missing_is_named(tmp_path, place):
     where = source(tmp_path, place)

@@ -73,6 +73,23 @@ def test_a_file_deep_in_a_folder_counts(root):
     assert make.times == 4
 
 
+def test_older_states_are_deleted_but_nothing_else(root):
+    for name in ("one", "two"):
+        (root / name).mkdir()
+        cached_store("x", [root / name], Counted())
+        cached_store("x y", [root / name], Counted())
+    (root / "one" / "new.png").write_text("")
+    before = set(cache.folder().iterdir())
+    cached_store("x", [root / "one"], Counted())
+    after = set(cache.folder().iterdir())
+    assert len(before) == len(after) == 8
+    assert len(before - after) == 2
+    make = Counted()
+    for what, name in (("x", "one"), ("x", "two"), ("x y", "one"), ("x y", "two")):
+        cached_store(what, [root / name], make)
+    assert make.times == 1  # "x y" of the folder that has changed
+
+
 def test_without_a_place_to_write_it_is_made_every_time(root, monkeypatch):
     (root / "file").write_text("")
     monkeypatch.setenv("METARL_CACHE", str(root / "file"))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from metarl.supervised.datasets import load, read_pictures, reference, strokes
+from metarl.supervised.datasets import load, strokes
 from metarl.supervised.episodes import EpisodeSampler
 
 
@@ -25,23 +25,6 @@ def test_splits_share_no_drawing_and_are_always_the_same():
 def test_drawings_can_be_told_apart_but_not_easily():
     store = load("strokes", "test")
     assert 0.4 < pixel_accuracy(store, 1) < 0.8 < pixel_accuracy(store, 5) + 0.2
-
-
-def test_other_pictures_are_brought_to_the_same_form(tmp_path):
-    from PIL import Image
-
-    picture = Image.new("RGB", (56, 40), "white")
-    picture.paste("black", (0, 0, 28, 40))
-    picture.save(tmp_path / "half.png")
-    found = read_pictures([tmp_path / "half.png"], reference("strokes"))
-    assert found.shape == (1, 1, 28, 28)
-    assert found[0, 0, :, :12].min() > 250  # ink
-    assert found[0, 0, :, 16:].max() < 5
-    with pytest.raises(ValueError, match=r"no such image: .*none\.png"):
-        read_pictures([tmp_path / "none.png"], reference("strokes"))
-    (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(ValueError, match=r"text\.png is not an image"):
-        read_pictures([tmp_path / "text.png"], reference("strokes"))
 
 
 def test_names_are_checked():
