@@ -1,8 +1,8 @@
 """Relation networks (Sung et al. 2018, "Learning to Compare: Relation Network for Few-Shot Learning").
 
-The comparison itself is learned: a network g looks at the maps of a class, the sum of its support images', beside those
+The comparison itself is learned: a network g looks at the maps of a class, the mean of its support images', beside those
 of a query,
-    r(q, w) = sigmoid(g([sum_i f(x_i), f(q)])) in (0, 1),
+    r(q, w) = sigmoid(g([mean_i f(x_i), f(q)])) in (0, 1),
 and is to say 1 for the query's class and 0 for the others. The loss is the squared error, averaged over all pairs. g is
 two blocks of 3x3 convolution, batch norm, ReLU and 2x2 max-pooling (without padding where maps are large), and two
 layers, of 8 units and of 1.
@@ -10,10 +10,11 @@ layers, of 8 units and of 1.
 Scores are log r, so that probabilities are relations divided by their sum; with cross-entropy as the loss they are what
 the sigmoid would be taken of.
 
-Differences from the paper: support and query are normalised together in training and by averages in testing (the paper:
-each by its own batch, which makes it transductive); turned characters are classes of their own; the gradient's norm is
-bounded over both networks at once. With statistics "support" and "one_query" the relations of the support's own images
-to the classes are what the comparison is normalised by.
+Differences from the paper: a class is the mean, not the sum, of its maps (the same but for a factor, until the number of
+shots changes; `pool="sum"` is the paper's); support and query are normalised together in training and by averages in
+testing (the paper: each by its own batch, which makes it transductive); turned characters are classes of their own; the
+gradient's norm is bounded over both networks at once. With statistics "support" and "one_query" the comparison is
+normalised by the relations of the support's own images to the classes.
 
 Legend: W ways (classes), N support images, M queries, C channels, H and W' height and width of the maps.
 """

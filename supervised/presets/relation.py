@@ -20,9 +20,9 @@ class Config:
     """Episodes and optimiser; as many ways as in testing."""
     loss: Literal["mse", "cross-entropy"] = "mse"
     """Squared error of every relation against 1 or 0 (the paper's), or cross-entropy of a query's relations."""
-    pool: Literal["sum", "mean"] = "sum"
-    """How the maps of a class's support become one: their sum (the paper's), or their mean, which lets the number of
-    shots change after training."""
+    pool: Literal["sum", "mean"] = "mean"
+    """How the maps of a class's support become one: their mean, which lets the number of shots change after training, or
+    their sum (the paper's)."""
     filters: int = 64
     """Of the two convolutions that compare."""
     units: int = 8
