@@ -17,7 +17,15 @@ Config = MetaPolicyGradient | PPOConfig | RecurrentPPOConfig
 
 
 def stored(run: Run) -> tuple[str, Experiment, Config]:
-    """Name of the agent, experiment and configuration that a run keeps."""
+    """Name of the agent, experiment and configuration that a run keeps.
+
+    Raises:
+        ValueError: It is the run of a few-shot method.
+    """
+    if "agent" not in run.config:
+        raise ValueError(
+            f"{run.path} is a run of a few-shot method; use `metarl fewshot evaluate` and `metarl fewshot train`"
+        )
     agent = run.config["agent"]
     config = from_dict(type(preset(agent)), run.config["config"])
     return agent, from_dict(Experiment, run.config["experiment"]), config

