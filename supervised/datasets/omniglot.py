@@ -105,7 +105,7 @@ def _characters(source: Path, size: int) -> dict[str, Tensor]:
 
 
 def _vinyals(split: str) -> list[str]:
-    """Characters of a split by name, sorted."""
+    """Characters of a split by name, in the order of the list, which episodes depend on."""
     text = (files("metarl.supervised.datasets") / "splits" / "omniglot_vinyals.json").read_text("utf-8")
     listed = json.loads(text)[split]
     return [f"{alphabet}/character{number:02d}" for alphabet, numbers in listed.items() for number in numbers]
