@@ -11,5 +11,10 @@ beside = [name for top in BESIDE for name in (top, *(f"{top}.{sub}" for sub in f
 setup(
     packages=["metarl", *(f"metarl.{name}" for name in inside + beside)],
     package_dir={f"metarl.{top}": top for top in BESIDE},
-    package_data={"metarl": ["py.typed"], "metarl.envs": ["assets/**/*"]},
+    package_data={
+        "metarl": ["py.typed"],
+        "metarl.envs": ["assets/**/*"],
+        "metarl.agents.zoo": ["**/*.json", "**/*.safetensors", "**/*.csv"],
+        "metarl.supervised": ["**/*.json"],
+    },
 )

@@ -1,7 +1,8 @@
-"""The demonstration: meta-train, adapt, then a table, a plot and a video of what adaptation did.
+"""The demonstration: an agent that was trained before, in seconds; then meta-train one, and see what adaptation does.
 
-The agent's body can run forward and backward, and nothing that it observes says which is wanted. Meta-training
-makes it ready for both; it finds out by acting, and a few inner steps on the rewards turn it into a runner.
+The agent's body can run forward and backward, and nothing that it observes says which is wanted. Meta-training makes it
+ready for both; it finds out by acting, and a few inner steps on the rewards turn it into a runner. The agent that comes
+with the package shows it at once, the one that is trained here after minutes.
 """
 
 import shlex
@@ -10,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from metarl.agents import preset
+from metarl.agents.evaluation import Evaluation
 from metarl.agents.experiment import Experiment
 from metarl.agents.experiments import AgentRun, resume, train
+from metarl.agents.zoo import pretrained
 from metarl.videos import SUFFIXES, check_suffix
 
 AGENT = "meta-sgd"
@@ -27,6 +30,10 @@ REPEATS = 10
 """Adaptations to each direction, which the intervals come from."""
 FILM_SECONDS = 3.0
 """Of each direction."""
+SHIPPED = "cheetah-dir"
+"""The trained agent that is looked at first."""
+LOOKS = 3
+"""Its adaptations to each direction."""
 FIRST_LOOK = 40_000
 """Environment steps that the machine's speed is measured by."""
 
@@ -48,25 +55,44 @@ def run(out: str = "runs/demo", steps: int | None = None, seconds: float | None 
     if seconds is None:
         seconds = SECONDS if steps is None else float("inf")
     folder = Path(out)
+    opening(folder, seed)
     say(
-        "1  Meta-training",
+        "2  Meta-training",
         "Half of the tasks want the body to run forward, half backward. It is not told which.",
     )
     trained = meta_train(out, STEPS if steps is None else steps, seconds, seed)
     if trained.run.info["reason"] == "stopped":
         return 130
     say(
-        "2  Adapting",
+        "3  Adapting",
         f"Return before and after inner steps, {REPEATS} adaptations each: middle [95 % interval]",
     )
     found = trained.evaluate(inner_steps=INNER_STEPS, repeats=REPEATS, seed=seed)
-    print(found.table().replace("direction -1", "backward    ").replace("direction 1", "forward    "))
-    say("3  Pictures", "")
+    print(readable(found))
+    say("4  Pictures", "")
     print(f"plot:   {trained.plot(folder / 'adaptation.png')}")
-    print(f"video:  {film(trained, folder, seed)}")
+    print(f"video:  {film(trained, folder / 'before-and-after', seed)}")
     say("What next", "")
     print(next_steps(trained.path, out))
     return 0
+
+
+def opening(folder: Path, seed: int) -> None:
+    """Let the trained agent of the package adapt: a table, a plot, a video."""
+    shipped = pretrained(SHIPPED, folder / "pretrained")
+    say(
+        "1  A trained agent",
+        f"It comes with the package, after {shipped.experiment.steps:,} steps. Return before and after inner steps:",
+    )
+    found = shipped.evaluate(inner_steps=INNER_STEPS, repeats=LOOKS, seed=seed)
+    print(readable(found))
+    print(f"plot:   {shipped.plot(folder / 'trained-agent.png')}", flush=True)
+    print(f"video:  {film(shipped, folder / 'trained-agent', seed)}", flush=True)
+
+
+def readable(found: Evaluation) -> str:
+    """The table of an evaluation, its tasks in words."""
+    return found.table().replace("direction -1", "backward    ").replace("direction 1", "forward    ")
 
 
 def meta_train(out: str, steps: int, seconds: float, seed: int) -> AgentRun:
@@ -87,17 +113,21 @@ def meta_train(out: str, steps: int, seconds: float, seed: int) -> AgentRun:
     return resume(trained.path, steps=enough)
 
 
-def film(trained: AgentRun, folder: Path, seed: int) -> Path | str:
-    """The video, as GIF where mp4 cannot be written; a sentence where nothing can be drawn."""
+def film(trained: AgentRun, path: Path, seed: int) -> Path | str:
+    """The video, as GIF where mp4 cannot be written; a sentence where nothing can be drawn.
+
+    Args:
+        trained: The agent.
+        path: Of the video, without suffix.
+        seed: Of what is shown.
+    """
     for suffix in SUFFIXES:
         try:
             check_suffix(f"clip{suffix}")
         except ImportError:
             continue
         try:
-            return trained.render(
-                folder / f"before-and-after{suffix}", inner_steps=1, seconds=FILM_SECONDS, seed=seed
-            )
+            return trained.render(path.with_suffix(suffix), inner_steps=1, seconds=FILM_SECONDS, seed=seed)
         except Exception as error:  # OpenGL fails in many ways, none of which should hide the table
             return f"could not be drawn: {error}"
     return "could not be written"

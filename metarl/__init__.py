@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from metarl.agents import AGENTS as AGENTS
     from metarl.agents import preset as preset
     from metarl.agents.experiments import AgentRun as AgentRun
+    from metarl.agents.zoo import pretrained as pretrained
     from metarl.envs import WORLDS as WORLDS
     from metarl.supervised import DATASETS as DATASETS
     from metarl.supervised import METHODS as METHODS
@@ -40,6 +41,7 @@ _HOMES = {
     "adapt_step": "metarl.adaptation",
     "over_tasks": "metarl.tasks",
     "preset": "metarl.agents",
+    "pretrained": "metarl.agents.zoo",
 }
 """Where each public name lives."""
 
@@ -58,6 +60,7 @@ __all__ = [
     "open_run",
     "over_tasks",
     "preset",
+    "pretrained",
     "resume",
     "train",
 ]

@@ -1,17 +1,19 @@
-"""`metarl list`: the worlds, agents, few-shot methods and data sets there are."""
+"""`metarl list`: the worlds, agents, trained agents, few-shot methods and data sets there are."""
 
 from collections.abc import Mapping
 
 from metarl.agents import AGENTS
+from metarl.agents.zoo import ZOO
 from metarl.commands.flags import wants_help
 from metarl.envs import WORLDS
 from metarl.names import unknown
 from metarl.supervised import DATASETS, METHODS
 
-HELP = """usage: metarl list [worlds|agents|methods|data]
+HELP = """usage: metarl list [worlds|agents|zoo|methods|data]
 
-List the worlds, the agents, the few-shot methods, the data sets, or all of them. Any Gymnasium world with tasks can be
-trained on, not only these (see examples/own_world.py), and any folder that holds a folder of images for each class."""
+List the worlds, the agents, the trained agents that come with the package, the few-shot methods, the data sets, or all of
+them. Any Gymnasium world with tasks can be trained on, not only these (see examples/own_world.py), and any folder that
+holds a folder of images for each class."""
 
 
 def list_names(arguments: list[str]) -> int:
@@ -22,6 +24,7 @@ def list_names(arguments: list[str]) -> int:
     tables: dict[str, Mapping[str, str]] = {
         "worlds": WORLDS,
         "agents": AGENTS,
+        "zoo": ZOO,
         "methods": METHODS,
         "data": DATASETS,
     }
