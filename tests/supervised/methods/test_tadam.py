@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from metarl import distributed
+from metarl.supervised.class_store import ClassStore
 from metarl.supervised.classification import Labelled
 from metarl.supervised.episodes import Episode, EpisodeSampler
 from metarl.supervised.methods import build, preset
@@ -191,6 +192,18 @@ def test_an_update_of_either_kind_trains():
         batch = method.stages[0].draw(store, torch.Generator().manual_seed(0), share)
         loss, _ = method.stages[0].loss(params, batch)
         assert torch.autograd.grad(loss, params[name])[0].any()
+
+
+def test_the_papers_network_is_conditioned_at_every_convolution():
+    images = torch.randint(256, (8, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    store = ClassStore(images, torch.tensor([0, 4, 8]), ["a", "b"])
+    torch.manual_seed(0)
+    method = build("tadam", replace(preset("tadam", "mini-imagenet", 2, 1), batch=4), store.image, 2, 2, 1)
+    params = dict(method.module.named_parameters())
+    method.stages[0].loss(params, method.stages[0].draw(store, torch.Generator(), 0.999))[0].backward()
+    factors = [params[f"conditioner.factors.{place}"].grad for place in range(12)]
+    assert all(each.any(1).all() for each in factors)
+    assert [len(each[0]) for each in factors] == [64] * 3 + [128] * 3 + [256] * 3 + [512] * 3
 
 
 def test_the_papers_numbers_of_tasks_and_queries():
