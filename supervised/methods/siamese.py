@@ -8,9 +8,10 @@ Pairs are drawn from all training classes (`pairs`; Koch's network and settings 
 those of the support and query images of episodes. Scores are the logs of the averages, so that a query's probabilities
 are these divided by their sum.
 
-Differences from the paper: the bias b; weights a start at -1 / sqrt(D), so that what is far apart counts as different;
-Adam, where the paper's SGD has step sizes and momenta of each layer that were not published; weights are not
-penalised; all 20 drawers of 25 alphabets are trained on, and 5 further alphabets are for validation.
+Differences from the paper: the bias b; weights a start at -1 / sqrt(D), so that what is far apart counts as different,
+and b above 0 where features start far apart (Koch's network begins with nearly the same for all pictures); Adam, where
+the paper's SGD has step sizes and momenta of each layer that were not published; weights are not penalised; all 20
+drawers of 25 alphabets are trained on, and 5 further alphabets are for validation.
 
 Legend: W ways (classes), N support images, M queries, B pairs, D features.
 """
@@ -49,7 +50,7 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
     module.net = backbone(config.backbone, image)
     size = module.net.feature_size
     module.weight = nn.Parameter(torch.full((size,), -(size**-0.5)))
-    module.bias = nn.Parameter(torch.zeros(()))
+    module.bias = nn.Parameter(torch.tensor(config.bias))
     net = stateless(module.net, "net.")
 
     def task(params: Params, episode: Episode, statistics: Statistics) -> tuple[Tensor, Tensor]:

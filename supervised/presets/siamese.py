@@ -18,6 +18,8 @@ class Config:
     image of an episode, those of the same class weighing as much in all as the others."""
     within_groups: bool = True
     """Whether drawn pairs are of one alphabet, where the data have alphabets."""
+    bias: float = 4.0
+    """Where b starts: pictures with equal features are at first taken for the same with probability sigmoid(b)."""
     affine: bool = False
     """Whether the pictures of drawn pairs are turned, sheared, scaled and moved at random (the paper's)."""
 
@@ -40,6 +42,6 @@ def config_for(data: str, way: int, shot: int) -> Config:
     """
     if data == "omniglot-lake":
         training = EpisodicTraining(lr=1e-4, decay=0.99, decay_every=1000, query=1)
-        return Config(Backbone("koch", norm="none"), training, pairs=128, affine=True)
+        return Config(Backbone("koch", norm="none"), training, pairs=128, bias=0.0, affine=True)
     drawings = data.startswith("omniglot") or data == "strokes"
     return Config(training=EpisodicTraining(way=20, query=5 if drawings else 15, decay_every=10_000))

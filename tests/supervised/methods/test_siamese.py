@@ -106,6 +106,19 @@ def test_the_papers_network_is_for_omniglot_by_alphabets():
         build("siamese", config, IMAGE, 9, 20, 1)
 
 
+@pytest.mark.parametrize("bias", [4.0, -1.5])
+def test_at_first_equal_pictures_are_the_same_and_distance_counts_against_it(bias):
+    config = small(bias=bias)
+    method = build("siamese", config, IMAGE, 9, 3, 2)
+    given = episode()
+    given = given._replace(query=given.support[[0, 2, 4]], query_labels=torch.arange(3))
+    given = given._replace(support=given.support[[0, 2, 4]], support_labels=torch.arange(3))
+    _, scores = method.task(dict(method.module.named_parameters()), given, "joint")
+    equal = torch.tensor(bias).sigmoid().log()
+    torch.testing.assert_close(scores.diagonal(), equal.expand(3))
+    assert (scores[~torch.eye(3, dtype=torch.bool)] < equal).all()
+
+
 @pytest.mark.parametrize("wrong", [{"pairs": 1}, {"affine": True}])
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}=.* expected"):
