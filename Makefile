@@ -48,15 +48,15 @@ $(VENV)/.torch: constraints.txt | $(VENV)/.python
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml setup.py $(VENV)/.torch
-	@echo "installing metarl and what it needs"; $(PIP) -e ".[plots,video]"
+	@echo "installing metarl and what it needs"; $(PIP) -e ".[plots,video,images]"
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.installed
-	@echo "installing what the tests need"; $(PIP) -e ".[plots,video,dev]"
+	@echo "installing what the tests need"; $(PIP) -e ".[plots,video,images,dev]"
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.installed
-	@echo "installing what the documentation needs"; $(PIP) -e ".[plots,video,docs]"
+	@echo "installing what the documentation needs"; $(PIP) -e ".[plots,video,images,docs]"
 	@touch $@
 
 clean:

@@ -90,7 +90,7 @@ def learning_curves(
     *,
     tags: Sequence[str] = (),
     title: str = "",
-    xlabel: str = "environment steps",
+    xlabel: str = "",
 ) -> Path:
     """Draw logged numbers against steps; runs that differ in nothing but the seed share a line with a band.
 
@@ -99,7 +99,7 @@ def learning_curves(
         out: The image; its ending says the format (png, svg, pdf).
         tags: What to draw; empty for the return before and after adaptation, or the mean episode return.
         title: Above the picture.
-        xlabel: What the steps are.
+        xlabel: What the steps are; empty for environment steps, or episodes where all runs are of few-shot methods.
 
     Returns:
         The path of the image.
@@ -107,7 +107,11 @@ def learning_curves(
     Raises:
         ValueError: no runs, or a tag that none of them has logged.
     """
-    return draw_curves(read_curves(runs, tags), out, title=title, xlabel=xlabel)
+    places = list(runs)
+    if not xlabel:
+        few_shot = all("method" in run.config for place in places for run in _opened(place))
+        xlabel = "episodes" if few_shot else "environment steps"
+    return draw_curves(read_curves(places, tags), out, title=title, xlabel=xlabel)
 
 
 def draw_curves(

@@ -48,7 +48,7 @@ class EpisodicTraining:
     momentum: float = 0.0
     """Of SGD."""
     weight_decay: float = 0.0
-    """Share of the weights taken off with every step, times the step size."""
+    """Factor of the squared length of the weights in the loss (times one half), as the papers' SGD has it."""
     decay: float = 0.5
     """Factor of the step size at every milestone."""
     decay_every: int | None = None
