@@ -145,7 +145,10 @@ class ClassStore:
             float32, shape (*classes.shape, C, H, W').
         """
         num = len(self.names)
-        places = torch.rand(classes.shape, generator=generator) * self.starts.diff()[classes % num]
+        sizes = self.starts.diff()[classes % num]
+        places = (
+            torch.rand(classes.shape, generator=generator, dtype=torch.float64) * sizes
+        )  # float32 could reach sizes
         index = (self.starts[classes % num] + places.long()).to(self.images.device)
         turns = (classes // num).to(self.images.device) if self.rotations > 1 else None
         return self.pictures(index, turns)

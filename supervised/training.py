@@ -18,6 +18,7 @@ from metarl import checkpoints, distributed
 from metarl.algorithms import Batch
 from metarl.configs import read_json
 from metarl.meta_optimizers import GradientSteps, Loss, milestones
+from metarl.nn import BatchNorm
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.episodes import Episode, EpisodeSampler
 from metarl.supervised.evaluation import Protocol, accuracy_of, interval, judge, seeded
@@ -117,7 +118,9 @@ class FewShotTraining:
 
     @torch.no_grad()
     def estimate_running(self) -> None:
-        """Set the running averages of batch norm from training episodes that are always the same."""
+        """Set the running averages of batch norm, if there is any, from training episodes that are always the same."""
+        if not any(isinstance(each, BatchNorm) for each in self.method.module.modules()):
+            return
         params = dict(self.method.module.named_parameters())
         estimate_running(
             self.method.module,
