@@ -128,6 +128,27 @@ def iteration(found: list[Mapping[str, Any]]) -> str:
     return markdown_table(["world", "agent", *parts, "steps/s"], rows) + "\n\n" + "\n\n".join(sources)
 
 
+def fewshot(found: list[Mapping[str, Any]]) -> str:
+    """Accuracy of each run on test episodes by the method's own normalisation mode, and half its 95 % interval."""
+    rows, commands = [], []
+    kinds = list(dict.fromkeys(row["kind"] for each in found for run in each["runs"] for row in run["rows"]))
+    for run in (run for each in found for run in each["runs"]):
+        cells = {row["kind"]: _accuracies(row["accuracies"]) for row in run["rows"]}
+        data = run["config"]["experiment"]["data"]
+        mode = next(iter(run["rows"][0]["accuracies"]))
+        rows.append([data, run["method"], mode, *(cells.get(kind, "") for kind in kinds), run["seed"]])
+        commit = ", ".join(each["commit"][:9] for each in run["git"])
+        commands.append(f"- `{run['training']}`, {run['minutes']:.0f} min, {_where(run, commit)}")
+    heads = ["data", "method", "normalised by", *kinds, "seed"]
+    return markdown_table(heads, rows) + "\n\n" + "\n".join(commands)
+
+
+def _accuracies(by_mode: Mapping[str, list[float]]) -> str:
+    """Of the first mode, in percent."""
+    values = np.array(next(iter(by_mode.values())))
+    return f"{100 * values.mean():.1f} ± {100 * 1.96 * values.std(ddof=1) / len(values) ** 0.5:.1f}"
+
+
 def learning_curves(found: list[Mapping[str, Any]]) -> str:
     """A picture per experiment; `draw_learning_curves` makes them."""
     pictures = []
@@ -169,6 +190,7 @@ def _where(run: Mapping[str, Any], commit: str) -> str:
 
 
 TABLES: dict[str, tuple[str, Callable[[list[Mapping[str, Any]]], str]]] = {
+    "fewshot": ("fewshot_*.json", fewshot),
     "hexapod": ("hexapod.json", hexapod),
     "iteration": ("iteration*.json", iteration),
     "learning": ("learning_*.json", learning),

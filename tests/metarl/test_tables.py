@@ -54,3 +54,25 @@ def test_an_unknown_mark_is_refused(tmp_path):
 
 def test_the_pages_agree_with_the_results():
     assert tables.main(["--check"]) == 0
+
+
+def test_accuracies_are_means_with_half_their_interval():
+    accuracies = {"running": [1.0, 0.8, 0.9, 0.9], "transductive": [1.0] * 4}
+    run = {
+        "method": "prototypical",
+        "seed": 3,
+        "training": "metarl fewshot train prototypical",
+        "config": {"experiment": {"data": "omniglot"}},
+        "minutes": 2.0,
+        "git": [{"commit": "0123456789abcdef", "dirty": False}],
+        "hardware": {"processor": "A chip", "cores": 2},
+        "rows": [{"kind": "5w1s", "accuracies": accuracies}],
+    }
+    row = tables.fewshot([{"runs": [run]}]).splitlines()[2]
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == [
+        "omniglot",
+        "prototypical",
+        "running",
+        "90.0 ± 8.0",
+        "3",
+    ]
