@@ -84,6 +84,59 @@ def test_arrays_of_another_kind_and_other_encodings_are_refused():
         read(encoding)
 
 
+class Built:
+    """Pickled as a call and what it is then told of its state."""
+
+    def __init__(self, call, arguments, *state):
+        self.asked = call, arguments, *state
+
+    def __reduce__(self):
+        return self.asked
+
+
+def array(kind, content, shape=(1,)):
+    state = (1, shape, kind, False, content)
+    return Built(np._core.multiarray._reconstruct, (np.ndarray, (0,), b"b"), state)
+
+
+ADDRESS = b"\x41" * 8
+OBJECTS = np.dtype("O")
+HIDDEN = Built(np.dtype, ("V8", False, True), (3, "|", None, ("f0",), {"f0": (OBJECTS, 0)}, 8, 1, 0))
+"""Objects in a type that says it has none."""
+DISGUISED = Built(np.dtype, ("i8", False, True), (3, "<", None, ("f0",), {"f0": (OBJECTS, 0)}, 8, 1, 0))
+LONG = Built(np.dtype, ("i1", False, True), (3, "|", None, None, None, 800, 1, 0))
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        HIDDEN,
+        DISGUISED,
+        array(HIDDEN, ADDRESS),
+        array(OBJECTS, ADDRESS),
+        array(OBJECTS, [1], shape=(1000,)),
+        array(np.dtype("i8"), ADDRESS, shape=(1000,)),
+        array(np.dtype("i8"), ADDRESS, shape=(-1, -1)),
+        array(np.dtype("i8"), b"", shape=(2**32, 2**32)),
+        array(LONG, ADDRESS),
+        Built(np.ndarray, ((1,), OBJECTS, ADDRESS)),
+        Built(np._core.multiarray.scalar, (HIDDEN, ADDRESS)),
+        Built(np._core.numeric._frombuffer, (array(np.dtype("u1"), b"12", (2,)), np.dtype("u1"), (2,), "C")),
+    ],
+)
+def test_bytes_are_never_taken_for_objects(attack):
+    with pytest.raises(ValueError, match=r"some\.pkl asks for '.*nothing of it was run"):
+        read(pickle.dumps([attack], 2))
+
+
+def test_scalars_and_orders_of_bytes():
+    data = [np.float32(0.5), np.str_("bird"), np.arange(3, dtype=">i4"), np.array(["a", "bc"])]
+    for protocol in (2, 5):
+        found = read(pickle.dumps(data, protocol))
+        assert found[:2] == data[:2]
+        assert [each.tolist() for each in found[2:]] == [[0, 1, 2], ["a", "bc"]]
+
+
 @pytest.mark.parametrize("end", [0, 1, 40, -1])
 def test_a_broken_pickle_is_named_with_the_way_out(end):
     with pytest.raises(ValueError, match=r"some\.pkl is broken .* delete it"):
