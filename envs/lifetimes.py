@@ -154,11 +154,60 @@ class Switch(Schedule):
         return lifetime
 
 
+@dataclass(frozen=True)
+class RisingVersions(Schedule):
+    """Rounds against one opponent whose version rises from each round to the next: an iterated adaptation game.
+
+    Al-Shedivat et al. 2018, sec. 4.2: the opponent has gone on training from round to round, as is settled before the
+    game. It keeps its last version where it has no more. For tasks with `opponent` and `version`.
+    """
+
+    rounds: int = 100
+    """Rounds of a game."""
+    episodes_per_round: int = 3
+    """Episodes of a round."""
+    start: int = 0
+    """How many of the opponent's versions are passed over before the first round."""
+    step: int = 1
+    """Versions from one round to the next."""
+
+    def __post_init__(self):
+        _at_least(1, rounds=self.rounds, episodes_per_round=self.episodes_per_round)
+        _at_least(0, start=self.start, step=self.step)
+
+    @property
+    def episodes(self) -> int:
+        """Episodes of a lifetime."""
+        return self.rounds * self.episodes_per_round
+
+    def draw(self, tasks: TaskDistribution, split: str, rng: np.random.Generator) -> list[Task]:
+        """An opponent of the split, and how it goes on training."""
+        return self._against(tasks, tasks.sample(1, split, rng)[0]["opponent"])
+
+    def enumerate(self, tasks: TaskDistribution, split: str) -> list[list[Task]]:
+        """The game against each opponent of the split."""
+        return [self._against(tasks, name) for name in tasks.names(split)]
+
+    def check(self, tasks: TaskDistribution) -> None:
+        """Refuse tasks without opponents."""
+        if not {"opponent", "version"} <= set(tasks.keys):
+            raise ValueError(
+                f"rising versions are for tasks with 'opponent' and 'version', these have {list(tasks.keys)}"
+            )
+
+    def _against(self, tasks: TaskDistribution, name: str) -> list[Task]:
+        versions = tasks.versions(name)
+        places = [min(self.start + self.step * number, len(versions) - 1) for number in range(self.rounds)]
+        met = [{"opponent": name, "version": versions[place]} for place in places]
+        return [task for task in met for _ in range(self.episodes_per_round)]
+
+
 SCHEDULES: dict[str, type[Schedule]] = {
     "redraw": Redraw,
     "drift": Drift,
     "leg-failure": LegFailure,
     "switch": Switch,
+    "rising-versions": RisingVersions,
 }
 """Schedules by the names that they have in JSON."""
 
