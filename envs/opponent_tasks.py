@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metarl.envs.opponents import OpponentPolicy, load_policy
 from metarl.envs.task_distributions import Task, TaskDistribution, check_keys
@@ -83,14 +84,21 @@ class OpponentTasks(TaskDistribution):
             "test": list(self._test),
         }
 
-    def add(self, name: str, version: int, policy: OpponentPolicy | None) -> None:
+    def add(self, name: str, version: int, policy: OpponentPolicy | Mapping[str, NDArray] | None) -> None:
         """A further version of an opponent, or a further opponent.
+
+        Args:
+            name: The opponent's.
+            version: From 0, in the order of training; one that is there already is replaced.
+            policy: A policy, or its arrays; None stands still.
 
         Raises:
             ValueError: The policy is of another body, or the version is no number from 0.
         """
         if isinstance(version, bool) or not isinstance(version, int | np.integer) or version < 0:
             raise ValueError(f"an opponent's version is a whole number from 0, got {version!r}")
+        if isinstance(policy, Mapping):
+            policy = OpponentPolicy(policy)
         if policy is not None and (policy.observation_size, policy.action_size) != self._sizes:
             got = f"{policy.observation_size} observations and {policy.action_size} actions"
             raise ValueError(

@@ -27,10 +27,11 @@ class OpponentPolicy:
     """A Gaussian policy as arrays.
 
     Attributes:
-        arrays: `obs_mean`, `obs_std` (D,), `obs_clip` (): observations are whitened and clipped; `log_std` (A,); and of a
-            perceptron with tanh `layers.{i}.weight` (out, in) and `.bias`; or of one with memory a layer with ReLU
-            `embedding.weight`, `.bias`, an LSTM `cell.weight_ih` (4 units, in), `cell.weight_hh`, `cell.bias` (gates in
-            the order i, f, g, o) and `head.weight`, `.bias`. All float32.
+        arrays: `obs_mean`, `obs_std` (D,), `obs_clip` (): observations are whitened and clipped; `log_std` (A,); layers
+            `layers.{i}.weight` (out, in) and `.bias`, with tanh after each but the last. One with memory has instead
+            layers with tanh, or one with ReLU (`embedding.weight`, `.bias`), then an LSTM `cell.weight_ih`
+            (4 units, in), `cell.weight_hh`, `cell.bias` (gates in the order i, f, g, o), then `head.weight`, `.bias`.
+            All float32.
 
     Raises:
         ValueError: Arrays are missing, or their shapes do not fit together.
@@ -44,29 +45,22 @@ class OpponentPolicy:
         for name in ("obs_mean", "obs_std", "obs_clip", "log_std"):
             if name not in arrays:
                 raise ValueError(f"an opponent's policy needs '{name}', got {sorted(arrays)}")
-        sizes = [("obs_mean", self.observation_size)]
-        if self.recurrent:
-            chain = ("embedding", "cell", "head")
-        else:
-            chain = tuple(
-                f"layers.{i}" for i in range(sum(name.startswith("layers.") for name in arrays) // 2)
-            )
-        if not chain:
-            raise ValueError(
-                f"an opponent's policy needs 'layers.0.weight' or 'cell.weight_ih', got {sorted(arrays)}"
-            )
         last = self.observation_size
-        for part in chain:
+        for part in self._parts():
             name = "cell.weight_ih" if part == "cell" else f"{part}.weight"
             if name not in arrays or arrays[name].ndim != 2 or arrays[name].shape[1] != last:
                 got = arrays[name].shape if name in arrays else "none"
                 raise ValueError(f"'{name}' of an opponent's policy must have shape (out, {last}), got {got}")
             last = arrays[name].shape[0] // (4 if part == "cell" else 1)
-            sizes.append((name, last))
         if last != self.action_size:
             raise ValueError(
                 f"an opponent's policy ends in {last} numbers, but 'log_std' has {self.action_size}"
             )
+
+    def _parts(self) -> list[str]:
+        """Its layers, first to last."""
+        first = ["embedding"] if "embedding.weight" in self.arrays else _layers(self.arrays)
+        return [*first, "cell", "head"] if self.recurrent else first or ["layers.0"]
 
     @property
     def recurrent(self) -> bool:
@@ -108,15 +102,14 @@ def act(arrays: Mapping[str, Floats], obs: NDArray, memory: Floats, noise: Float
     """
     clip = arrays["obs_clip"][:, None]
     x = np.clip((obs - arrays["obs_mean"]) / arrays["obs_std"], -clip, clip).astype(np.float32)
+    *hidden, last = _layers(arrays) or [""]
+    for name in hidden:
+        x = np.tanh(_linear(arrays, name, x))
     if "cell.weight_ih" in arrays:
-        mean, memory = _through_lstm(arrays, x, memory)
-    else:
-        depth = sum(name.startswith("layers.") for name in arrays) // 2
-        for i in range(depth):
-            x = _linear(arrays, f"layers.{i}", x)
-            if i < depth - 1:
-                x = np.tanh(x)
-        mean = x
+        x = np.tanh(_linear(arrays, last, x)) if last else np.maximum(_linear(arrays, "embedding", x), 0)
+        x, memory = _through_lstm(arrays, x, memory)
+        last = "head"
+    mean = _linear(arrays, last, x)
     return np.clip(mean + np.exp(arrays["log_std"]) * noise, -1, 1), memory
 
 
@@ -124,15 +117,19 @@ def _linear(arrays: Mapping[str, Floats], name: str, x: Floats) -> Floats:
     return np.matmul(arrays[f"{name}.weight"], x[:, :, None])[:, :, 0] + arrays[f"{name}.bias"]
 
 
+def _layers(arrays: Mapping[str, Floats]) -> list[str]:
+    depth = sum(name.startswith("layers.") and name.endswith("weight") for name in arrays)
+    return [f"layers.{i}" for i in range(depth)]
+
+
 def _through_lstm(arrays: Mapping[str, Floats], x: Floats, memory: Floats) -> tuple[Floats, Floats]:
     hidden, cell = np.split(memory, 2, axis=1)
-    embedded = np.maximum(_linear(arrays, "embedding", x), 0)
-    gates = np.matmul(arrays["cell.weight_ih"], embedded[:, :, None])[:, :, 0] + arrays["cell.bias"]
+    gates = np.matmul(arrays["cell.weight_ih"], x[:, :, None])[:, :, 0] + arrays["cell.bias"]
     gates = gates + np.matmul(arrays["cell.weight_hh"], hidden[:, :, None])[:, :, 0]
     i, f, g, o = np.split(gates, 4, axis=1)
     cell = _sigmoid(f) * cell + _sigmoid(i) * np.tanh(g)
     hidden = _sigmoid(o) * np.tanh(cell)
-    return _linear(arrays, "head", hidden), np.concatenate([hidden, cell], axis=1)
+    return hidden, np.concatenate([hidden, cell], axis=1)
 
 
 def _sigmoid(x: Floats) -> Floats:

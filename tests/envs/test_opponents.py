@@ -26,7 +26,12 @@ def arrays(kind: str, seed: int = 0, units: int = UNITS) -> dict[str, np.ndarray
     if kind == "mlp":
         shapes = {"layers.0": (units, D), "layers.1": (units, units), "layers.2": (A, units)}
     else:
-        shapes = {"embedding": (units, D), "head": (A, units)}
+        first = (
+            {"embedding": (units, D)}
+            if kind == "lstm"
+            else {"layers.0": (units, D), "layers.1": (units, units)}
+        )
+        shapes = first | {"head": (A, units)}
         found["cell.weight_ih"], found["cell.weight_hh"] = normal(4 * units, units), normal(4 * units, units)
         found["cell.bias"] = normal(4 * units)
     for name, shape in shapes.items():
@@ -51,8 +56,9 @@ def test_a_perceptron_acts_as_torchs():
     assert memory.shape == (1, 0)
 
 
-def test_an_lstm_remembers_as_torchs():
-    policy = OpponentPolicy(arrays("lstm"))
+@pytest.mark.parametrize("kind", ["lstm", "layers and lstm"])
+def test_an_lstm_remembers_as_torchs(kind):
+    policy = OpponentPolicy(arrays(kind))
     cell = LSTMCell(UNITS, UNITS)
     cell.load_state_dict(
         {n.removeprefix("cell."): torch.tensor(x) for n, x in policy.arrays.items() if "cell" in n}
@@ -63,7 +69,15 @@ def test_an_lstm_remembers_as_torchs():
         obs = rng.standard_normal((1, D))
         action, memory = act(one_row(policy), obs, memory, np.zeros((1, A), np.float32))
         x = ((obs - policy.arrays["obs_mean"]) / policy.arrays["obs_std"]).clip(-2, 2).astype(np.float32)
-        embedded = np.maximum(x @ policy.arrays["embedding.weight"].T + policy.arrays["embedding.bias"], 0)
+        if kind == "lstm":
+            embedded = np.maximum(
+                x @ policy.arrays["embedding.weight"].T + policy.arrays["embedding.bias"], 0
+            )
+        else:
+            embedded = x
+            for i in range(2):
+                weight, bias = policy.arrays[f"layers.{i}.weight"], policy.arrays[f"layers.{i}.bias"]
+                embedded = np.tanh(embedded @ weight.T + bias)
         state = cell(torch.tensor(embedded), state)
         hidden = state[0].detach().numpy()
         expected = hidden @ policy.arrays["head.weight"].T + policy.arrays["head.bias"]
