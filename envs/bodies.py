@@ -40,12 +40,12 @@ def load(asset: str, integrator: str | None = None, time_step: float | None = No
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*settotalmass.*", category=UserWarning)
         spec = mujoco.MjSpec.from_string(path.read_text())
-    _set_physics(spec, integrator, time_step)
+    set_physics(spec, integrator, time_step)
     add_scenery(spec)
     return spec
 
 
-def _set_physics(spec: mujoco.MjSpec, integrator: str | None, time_step: float | None) -> None:
+def set_physics(spec: mujoco.MjSpec, integrator: str | None, time_step: float | None) -> None:
     """Set what is not None."""
     if integrator is not None:
         if integrator not in INTEGRATORS:
@@ -102,7 +102,7 @@ def legged(
     """
     spec = mujoco.MjSpec()
     spec.compiler.degree = False
-    _set_physics(spec, integrator, time_step)
+    set_physics(spec, integrator, time_step)
     spec.default.joint.armature, spec.default.joint.damping[0] = 1.0, 1.0
     spec.default.geom.friction = [1.0, 0.5, 0.5]
     spec.default.geom.margin, spec.default.geom.density = 0.01, density

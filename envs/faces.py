@@ -38,14 +38,28 @@ def make_world(
     """
     module, name = world.split(":")
     kind = getattr(import_module(f"metarl.envs.{module}"), name)
-    known = [*(key for key in inspect.signature(kind).parameters if key not in OWN), "lifetime"]
-    for key in arguments:
-        if key not in known:
-            raise ValueError(f"unknown argument '{key}' for {name}: {nearest(key, known)}")
+    check_arguments(kind, arguments, "lifetime")
     made = kind(num=num, num_threads=num_threads, **arguments)
     if lifetime is not None:
         made.lifetime = as_schedule(lifetime)
     return made
+
+
+def check_arguments(kind: type, arguments: dict[str, Any], *more: str) -> None:
+    """Refuse arguments that a world does not have.
+
+    Args:
+        kind: Class of the world.
+        arguments: Its arguments.
+        more: Names of arguments that are known besides.
+
+    Raises:
+        ValueError: Naming the nearest.
+    """
+    known = [*(key for key in inspect.signature(kind).parameters if key not in OWN), *more]
+    for key in arguments:
+        if key not in known:
+            raise ValueError(f"unknown argument '{key}' for {kind.__name__}: {nearest(key, known)}")
 
 
 def check_render_mode(render_mode: str | None) -> None:
