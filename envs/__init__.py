@@ -4,9 +4,18 @@ Importing this registers the ids with Gymnasium, chooses which OpenGL to draw wi
 and does nothing more: MuJoCo is imported when a world is made.
 """
 
+from itertools import product
+
 from gymnasium.envs.registration import register, registry
 
 from metarl.envs import graphics
+
+WRESTLERS = ("Ant", "Bug", "Spider")
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name == 'Ant' else 'a'} {name.lower()}"
+
 
 WORLDS: dict[str, str] = {
     "metarl/PointNavigation-v0": "A point in the plane must find a goal that only its distance tells of.",
@@ -17,6 +26,10 @@ WORLDS: dict[str, str] = {
     "metarl/HopperParams-v0": "A hopper must run in a body whose masses, damping and friction change.",
     "metarl/WalkerParams-v0": "A walker must run in a body whose masses, damping and friction change.",
     "metarl/HexapodLegFailure-v0": "A six-legged walker must run while two of its legs lose their strength.",
+    **{
+        f"metarl/RoboSumo-{one}-vs-{two}-v0": f"Sumo: {_article(one)} must push {_article(two)} off the mat, or down."
+        for one, two in product(WRESTLERS, repeat=2)
+    },
 }
 """What there is to make with ``gymnasium.make`` and ``gymnasium.make_vec``: id -> one line."""
 
@@ -30,16 +43,24 @@ _PLACES = {
     "metarl/WalkerParams-v0": "walkers:WalkerParams",
     "metarl/HexapodLegFailure-v0": "hexapod:HexapodLegFailure",
 }
+_PAIRINGS = {
+    f"metarl/RoboSumo-{one}-vs-{two}-v0": f"{one}-vs-{two}" for one, two in product(WRESTLERS, repeat=2)
+}
 
 
 def _register() -> None:
-    for world, place in _PLACES.items():
+    places = {world: {"world": place} for world, place in _PLACES.items()}
+    places |= {
+        world: {"world": "sumo_against:SumoAgainst", "pairing": pairing}
+        for world, pairing in _PAIRINGS.items()
+    }
+    for world, place in places.items():
         if world not in registry:
             register(
                 world,
                 entry_point="metarl.envs.scalar:WorldEnv",
                 vector_entry_point="metarl.envs.vector:WorldVectorEnv",
-                kwargs={"world": place},
+                kwargs=place,
             )
 
 

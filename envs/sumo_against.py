@@ -1,0 +1,167 @@
+"""Sumo as one side meets it: a world whose tasks are opponents."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metarl.envs.opponent_tasks import OpponentTasks, Versions, read_pool
+from metarl.envs.opponents import Crew
+from metarl.envs.sumo import DEFAULT_PHYSICS, RoboSumo
+from metarl.envs.sumo_rules import Result
+from metarl.envs.task_distributions import Task
+from metarl.envs.world import ALL, Floats, Mark, Outcome, Rows
+from metarl.envs.wrestlers import MAT_TOP
+
+ZOO = Path(__file__).parent / "zoo"
+"""Opponents that come with the package."""
+SCORES = {Result.WIN: 1.0, Result.LOSS: -1.0}
+"""What a match counts for, beside 0."""
+
+
+class SumoAgainst:
+    """The first wrestler of a pairing against opponents: a match is an episode, an opponent a task.
+
+    Bodies, actions, observations, rewards and rules are those of :class:`metarl.envs.sumo.RoboSumo`, of its first side.
+    The opponent acts within the world, by a policy that is read from a pool of opponents (see
+    :mod:`metarl.envs.opponent_tasks`), with noise of its own that follows from the seed. `outcome` and the rewards by
+    name are in info; `score` is 1 in the step that wins the match, -1 in the one that loses it, else 0.
+
+    ## Tasks
+    `{"opponent": "ant", "version": 3}`: whom one meets, and at which stage of its training; `zero`, version 0, stands
+    still. Opponents and then versions are drawn uniformly. In a lifetime of the schedule `rising-versions` the opponent
+    goes on training from round to round, an iterated adaptation game (Al-Shedivat et al. 2018, sec. 4.2).
+    `env.unwrapped.tasks.add(name, version, arrays)` adds an opponent.
+
+    ## Arguments
+    Beside those of :class:`metarl.envs.sumo.RoboSumo`:
+
+    | name | default | meaning |
+    |---|---|---|
+    | opponents | None | folder with a pool of opponents; by default those of the package that have the second body |
+    | test_opponents | () | names of opponents that are kept for testing; with none, all are there for both |
+
+    ## Versions
+    v0.
+    """
+
+    lifetime = None
+
+    def __init__(
+        self,
+        num: int = 1,
+        num_threads: int | None = None,
+        *,
+        pairing: str = "Ant-vs-Ant",
+        opponents: str | None = None,
+        test_opponents: Sequence[str] = (),
+        horizon: int = 500,
+        physics: str = DEFAULT_PHYSICS,
+        shaping: float = 1.0,
+        force_transform: str = "abs",
+        tatami_size: float = 2.0,
+        noise: float = 0.1,
+        adjust_z: float = -MAT_TOP,
+        legacy_z: bool = False,
+        legacy_501: bool = False,
+    ):
+        self.match = RoboSumo(
+            num,
+            num_threads,
+            pairing=pairing,
+            horizon=horizon,
+            physics=physics,
+            shaping=shaping,
+            force_transform=force_transform,
+            tatami_size=tatami_size,
+            noise=noise,
+            adjust_z=adjust_z,
+            legacy_z=legacy_z,
+            legacy_501=legacy_501,
+        )
+        self.num, self.dt, self.horizon = num, self.match.dt, self.match.horizon
+        self.view = self.match.view
+        self.observation_size, other_size = self.match.observation_sizes
+        self.action_size, other_actions = self.match.action_sizes
+        pool = _of_body(opponents, other_size, other_actions)
+        self.tasks = OpponentTasks(
+            pool, test_opponents, observation_size=other_size, action_size=other_actions
+        )
+        self._crew = Crew(num, other_actions, self.horizon)
+
+    @property
+    def shaping(self) -> float:
+        """Weight of the rewards for trying; may be set at any time."""
+        return self.match.shaping
+
+    @shaping.setter
+    def shaping(self, weight: float) -> None:
+        self.match.shaping = weight
+
+    def apply(self, ids: NDArray[np.intp], tasks: list[Task]) -> None:
+        """Send in the opponents."""
+        self._crew.assign(ids, [self.tasks.policy(task) for task in tasks])
+
+    def begin(self, ids: NDArray[np.intp], rngs: list[np.random.Generator]) -> None:
+        """Start matches."""
+        self.match.begin(ids, rngs)
+        self._crew.begin(ids, rngs)
+
+    def advance(self, actions: Floats, ids: NDArray[np.intp] | None) -> Outcome:
+        """One control step of both sides."""
+        reply = self._crew.act(self.match.observe_side(1)).astype(np.float64)
+        bout = self.match.advance((actions, reply), ids)
+        outcome = bout.results[:, 0]
+        score = np.zeros(self.num)
+        for result, points in SCORES.items():
+            score[outcome == result] = points
+        return Outcome(
+            {name: np.ascontiguousarray(term[:, 0]) for name, term in bout.terms.items()},
+            bout.terminated,
+            bout.diverged if bout.diverged.any() else None,
+            {"score": score, "outcome": outcome.copy()},
+        )
+
+    def observe(self, rows: Rows = ALL) -> Floats:
+        """What the first side sees, (len(rows), D)."""
+        return self.match.observe_side(0, rows)
+
+    def get_state(self) -> dict[str, Any]:
+        """The match, and what the opponents remember."""
+        return {"match": self.match.get_state(), "crew": self._crew.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Put back what `get_state` gave; the tasks must have been applied."""
+        self.match.set_state(state["match"])
+        self._crew.set_state(state["crew"])
+
+    def snapshot(self, index: int) -> tuple[Any, Any]:
+        """Model and data of one match, for drawing."""
+        return self.match.snapshot(index)
+
+    def marks(self, index: int) -> list[Mark]:
+        """Nothing but the bodies is drawn."""
+        return self.match.marks(index)
+
+
+def _of_body(path: str | None, observation_size: int, action_size: int) -> dict[str, Versions]:
+    """The opponents of a pool that have a body of these sizes."""
+    if path is None and not any(ZOO.glob("*/v*.json")):
+        return {}
+    pool = read_pool(ZOO if path is None else path)
+    fitting = {
+        name: versions
+        for name, versions in pool.items()
+        if all(
+            (each.observation_size, each.action_size) == (observation_size, action_size)
+            for each in versions.values()
+        )
+    }
+    if path is not None and not fitting:
+        raise ValueError(
+            f"no opponent in '{path}' has {observation_size} observations and {action_size} actions: "
+            f"{', '.join(pool)} have other bodies"
+        )
+    return fitting
