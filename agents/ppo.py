@@ -55,8 +55,14 @@ class PPOConfig:
     """The probability ratio is clipped to [1 - clip, 1 + clip]."""
     entropy: float = 0.0
     """Weight of the entropy bonus."""
+    reward_scale: float = 1.0
+    """Rewards are multiplied by this before they are learned from; reported returns are not."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """What `tracking` does in a lifetime."""
+
+    def __post_init__(self):
+        if not self.reward_scale > 0:
+            raise ValueError(f"reward_scale={self.reward_scale}, expected above 0")
 
 
 CONFIG = PPOConfig()

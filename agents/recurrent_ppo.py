@@ -41,10 +41,14 @@ class RecurrentPPOConfig:
     """The probability ratio is clipped to [1 - clip, 1 + clip]."""
     entropy: float = 0.0
     """Weight of the entropy bonus."""
+    reward_scale: float = 1.0
+    """Rewards are multiplied by this before they are learned from; reported returns are not."""
 
     def __post_init__(self):
         if self.initial_std <= 0:
             raise ValueError(f"initial_std={self.initial_std}, expected above 0")
+        if not self.reward_scale > 0:
+            raise ValueError(f"reward_scale={self.reward_scale}, expected above 0")
         for name in ("environments", "episodes", "memory", "unroll", "batch_size", "epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}, expected 1 or more")

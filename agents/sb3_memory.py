@@ -19,7 +19,7 @@ from metarl.agents.lives import Lives, episode_seeds, lifetime_metrics
 from metarl.agents.recurrent_ppo import RecurrentPPOConfig
 from metarl.agents.rollouts import draw_lifetimes, draw_tasks, make_world, one_torch_thread
 from metarl.agents.sb3_sequences import SequenceBuffer, SequencePolicy
-from metarl.agents.sb3_training import PPOUpdate, Whitened, collect, has_lifetimes, ready
+from metarl.agents.sb3_training import Draw, PPOUpdate, ScaledRewards, Whitened, collect, has_lifetimes, ready
 from metarl.training import Batch
 
 
@@ -48,13 +48,21 @@ class MemoryTraining:
         experiment: World and seed.
         config: Settings.
         device: Where the policy lives.
+        draw: Draws the tasks of training in a world without lifetimes; unset, any.
     """
 
     methods = ("memory",)
     """Ways to live a lifetime: keeping the memory from episode to episode."""
 
-    def __init__(self, experiment: Experiment, config: RecurrentPPOConfig, device: torch.device):
+    def __init__(
+        self,
+        experiment: Experiment,
+        config: RecurrentPPOConfig,
+        device: torch.device,
+        draw: Draw | None = None,
+    ):
         self.config = config
+        self._draw_tasks = draw or draw_tasks
         self._world = (experiment.world, config.horizon, experiment.world_options)
         self._evaluation_tasks = experiment.evaluation_tasks
         self._evaluation_steps = experiment.evaluation_steps
@@ -66,7 +74,7 @@ class MemoryTraining:
         self.model = ready(
             RecurrentPPO(
                 SequencePolicy,
-                self._lifetimes_env,
+                ScaledRewards(self._lifetimes_env, config.reward_scale),
                 learning_rate=config.lr,
                 n_steps=len(first[0]) * self.env.horizon,
                 batch_size=config.batch_size,
@@ -99,14 +107,14 @@ class MemoryTraining:
         """Lifetimes of the world; where it has none, of one task each."""
         if self._scheduled:
             return draw_lifetimes(self.env, num, split, rng)
-        return [[task] * self.config.episodes for task in draw_tasks(self.env, num, split, rng)]
+        return [[task] * self.config.episodes for task in self._draw_tasks(self.env, num, split, rng)]
 
     def collect(self, rng: np.random.Generator) -> Batch:
         """One freshly drawn train lifetime in every simulation."""
         lifetimes = self._draw(self.env.num_envs, rng)
         self._lifetimes_env.begin(lifetimes, episode_seeds(rng, len(lifetimes), len(lifetimes[0])))
         self.optimizer.seed = int(rng.integers(2**31))
-        batch = collect(self.model, self._lifetimes_env)
+        batch = collect(self.model, self.model.env)
         returns = np.nanmean(self._lifetimes_env.returns, axis=0)
         batch.metrics["rollout/ep_rew_mean"] = float(returns.mean())
         batch.metrics["rollout/ep_len_mean"] = float(np.nanmean(self._lifetimes_env.lengths))

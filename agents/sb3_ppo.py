@@ -14,7 +14,16 @@ from metarl.agents.experiment import Experiment
 from metarl.agents.lives import Lives, lifetime_metrics
 from metarl.agents.ppo import PPOConfig
 from metarl.agents.rollouts import draw_lifetimes, draw_tasks, make_world, one_torch_thread
-from metarl.agents.sb3_training import PPOUpdate, Whitened, collect, draw_episodes, has_lifetimes, ready
+from metarl.agents.sb3_training import (
+    Draw,
+    PPOUpdate,
+    ScaledRewards,
+    Whitened,
+    collect,
+    draw_episodes,
+    has_lifetimes,
+    ready,
+)
 from metarl.training import Batch
 
 
@@ -28,17 +37,21 @@ class PPOTraining:
         experiment: World and seed.
         config: PPO's settings.
         device: Where the policy lives.
+        draw: Draws the tasks of training; unset, those of random episodes of lifetimes, or any.
     """
 
     methods = ("none", "tracking")
     """Ways to live a lifetime: by the trained policy throughout, or learning by PPO after every episode."""
 
-    def __init__(self, experiment: Experiment, config: PPOConfig, device: torch.device):
+    def __init__(
+        self, experiment: Experiment, config: PPOConfig, device: torch.device, draw: Draw | None = None
+    ):
         self.config = config
+        self._draw = draw or (draw_episodes if config.lifetimes else draw_tasks)
         self._world = (experiment.world, config.horizon, experiment.world_options)
         self._evaluation_tasks = experiment.evaluation_tasks
         self.env = self._make_env(config.environments, autoreset=True)
-        self._sb3_env = self.env.as_sb3()
+        self._sb3_env = ScaledRewards(self.env.as_sb3(), config.reward_scale)
         self.model = ready(
             PPO(
                 "MlpPolicy",
@@ -69,14 +82,15 @@ class PPOTraining:
 
     def collect(self, rng: np.random.Generator) -> Batch:
         """One episode in every simulation, on freshly drawn train tasks."""
-        draw = draw_episodes if self.config.lifetimes else draw_tasks
-        self.env.set_task(draw(self.env, self.env.num_envs, "train", rng))
+        self.env.set_task(self._draw(self.env, self.env.num_envs, "train", rng))
         self._sb3_env.seed(int(rng.integers(2**31)))
         self.optimizer.seed = int(rng.integers(2**31))
         batch = collect(self.model, self._sb3_env)
         buffer = self.model.rollout_buffer
         episodes = max(float(buffer.episode_starts.sum()), 1.0)
-        batch.metrics["rollout/ep_rew_mean"] = float(buffer.rewards.sum() / episodes)
+        batch.metrics["rollout/ep_rew_mean"] = float(
+            buffer.rewards.sum() / episodes / self.config.reward_scale
+        )
         batch.metrics["rollout/ep_len_mean"] = buffer.rewards.size / episodes
         return batch
 
@@ -103,7 +117,7 @@ class PPOTraining:
         env = self._make_env(len(lifetimes))
         how = self.config.tracking if method == "tracking" else None
         try:
-            return tracking.live(self.model, env, lifetimes, rng, how, keep_actions)
+            return tracking.live(self.model, env, lifetimes, rng, how, keep_actions, self.config.reward_scale)
         finally:
             env.close()
 

@@ -14,12 +14,38 @@ from stable_baselines3.common.callbacks import ConvertCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from torch import Tensor
 
 from metarl.agents.policies import ObservationNormalizer
 from metarl.agents.rollouts import draw_lifetimes, draw_tasks, one_torch_thread
 from metarl.training import Batch
+
+
+Draw = Callable[[VectorEnv, int, str, np.random.Generator], list[dict]]
+"""Draws tasks of a split: `draw(env, num, split, rng)`."""
+
+
+class ScaledRewards(VecEnvWrapper):
+    """Rewards times a factor, so that values are of a size that networks learn well.
+
+    Args:
+        venv: Any worlds.
+        scale: The factor.
+    """
+
+    def __init__(self, venv: VecEnv, scale: float):
+        super().__init__(venv)
+        self.scale = scale
+
+    def reset(self) -> np.ndarray:
+        """As the worlds do."""
+        return self.venv.reset()
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """As the worlds do, but for the rewards."""
+        obs, rewards, done, infos = self.venv.step_wait()
+        return obs, rewards * np.float32(self.scale), done, infos
 
 
 class Whitened(BaseFeaturesExtractor):

@@ -126,6 +126,7 @@ def live(
     rng: np.random.Generator,
     config: TrackingConfig | None = None,
     keep_actions: bool = False,
+    reward_scale: float = 1.0,
 ) -> Lives:
     """Live lifetimes side by side: physics and policies all at once, updates one lifetime after another.
 
@@ -136,6 +137,7 @@ def live(
         rng: Initial states, actions and shuffling follow from it.
         config: How to track; unset, the policy stays as it is.
         keep_actions: Whether to return the actions too.
+        reward_scale: What rewards are multiplied by before they are learned from, as in training.
 
     Returns:
         Returns; `speed` if the world tells it; and of tracking `inner_kl`, the mean KL divergence of an episode's policy
@@ -158,7 +160,7 @@ def live(
         if keep_actions:
             actions.append(lived.first_actions(env.horizon))
         if config and e + 1 < E:
-            for i, episode in enumerate(_episodes(lived, watched)):
+            for i, episode in enumerate(_episodes(lived, watched, reward_scale)):
                 update(model, copies[i], episode, config, int(shuffles[i].integers(2**31)))
             params = stacked(copies)
             kl[:, e + 1] = _divergence(policy, start, params, lived).cpu().numpy()
@@ -168,12 +170,18 @@ def live(
     return Lives(returns, measures, np.stack(actions, axis=1) if keep_actions else None)
 
 
-def _episodes(lived: Trajectories, watched: Watched) -> list[Episode]:
+def _episodes(lived: Trajectories, watched: Watched, reward_scale: float) -> list[Episode]:
     """The episode of each simulation, without what comes after its end."""
     lengths = lived.mask[:, 0].sum(-1).long().tolist()
     obs, actions, rewards = (x[:, 0].cpu().numpy() for x in (lived.raw_obs, lived.actions, lived.rewards))
     return [
-        Episode(obs[i, :n], actions[i, :n], rewards[i, :n], watched.last_obs[i], bool(watched.cut[i]))
+        Episode(
+            obs[i, :n],
+            actions[i, :n],
+            reward_scale * rewards[i, :n],
+            watched.last_obs[i],
+            bool(watched.cut[i]),
+        )
         for i, n in enumerate(lengths)
     ]
 
