@@ -77,7 +77,7 @@ class RoboSumo:
     their feet, a spider sinks onto its torso and loses.
 
     ## Actions
-    `Box(-1, 1, (A,), float32)` for each side, clipped to the box: hip and ankle of leg 1, of leg 2 ..., 150 N m at 1 each.
+    `Box(-1, 1, (A,), float32)` for each side, clipped: hip and ankle of leg 1, of leg 2 ..., each 150 N m at 1.
 
     ## Observations
     `Box(-inf, inf, (D,), float64)` for each side. With L legs:
@@ -90,14 +90,15 @@ class RoboSumo:
     | 3 | own velocity along x, y, z | m/s |
     | 3 | own angular velocity, in the torso's frame | rad/s |
     | 2 L | own angular velocities of the joints, as above | rad/s |
-    | 6 (1 + 3 L) | contact forces on own torso and the shoulder, thigh, shank of leg 1, of leg 2 ...: each torque x, y, z, then force x, y, z | N m, N |
+    | 6 (1 + 3 L) | contact forces on the own torso, on shoulder, thigh and shank of leg 1, of leg 2 ... | N m, N |
     | 7 | the opponent's place, height and orientation, as above | m |
-    | 6 | contact forces on the opponent's torso, as above | N m, N |
+    | 6 | contact forces on the opponent's torso | N m, N |
 
-    Of contact forces the absolute values are seen, clipped to 100; with `force_transform="square"` their squares, clipped
-    to 100, as the paper's text has it. They are MuJoCo's `cfrc_ext` as its sensors see it: those at the beginning of the
-    last physics step of a control step. That is one definition for all faces and both kinds of physics; what
-    `mj_rnePostConstraint` gives after a step is the same under `fast`, and another number under `rk4`.
+    Contact forces are a torque along x, y, z and a force along x, y, z for each body. Their absolute values are seen,
+    clipped to 100; with `force_transform="square"` their squares, clipped to 100, as the paper's text has it. They are
+    MuJoCo's `cfrc_ext` as its sensors see it: those at the beginning of the last physics step of a control step. That is
+    one definition for all faces and both kinds of physics; what `mj_rnePostConstraint` gives after a step is the same
+    under `fast`, and another number under `rk4`.
 
     ## Reward
     For each side the sum of these, all in info; the first three are multiplied by `shaping`:
@@ -113,10 +114,10 @@ class RoboSumo:
     `shaping` is an attribute, and may be lowered to 0 while training goes on; the rewards for the end stay as they are.
 
     ## Start, end
-    Opposite each other at 1.15 m from the middle in a random direction, 0.75 m over the mat, all joints at 0; then to every
-    position U(-noise, noise) is added, and velocities are noise * N(0, 1).
+    Opposite each other at 1.15 m from the middle in a random direction, 0.75 m over the mat, all joints at 0; then every
+    position gets U(-noise, noise) added, and velocities are noise * N(0, 1).
 
-    A side has lost when its torso's centre is less than 0.29 m over the mat, or 2.1 m or more from the middle along x or y.
+    A side has lost when its torso's centre is less than 0.29 m over the mat, or 2.1 m or more from the middle in x or y.
     That terminates the match for both; if both lose in one step each gets 2000 - 2000 = 0. The match is truncated after
     `horizon` steps: a draw.
 
@@ -134,7 +135,7 @@ class RoboSumo:
     | tatami_size | 2.0 | from the middle to the border, m; the ring ends 0.1 m further, the mat 0.3 m |
     | noise | 0.1 | spread of the initial state |
     | adjust_z | -0.5 | what is added to heights, in observations and in the rule |
-    | legacy_z | False | heights over the floor, as the released world has it by default: then nobody can be down on the mat |
+    | legacy_z | False | heights over the floor, the released world's default: then nobody can be down on the mat |
     | legacy_501 | False | one step more, as the released world has it |
 
     ## Versions
