@@ -21,7 +21,7 @@ class Opponents:
     with ``predict(observation, state, episode_start, deterministic) -> (actions, state)`` as Stable-Baselines3's policies
     and this suite's agents have it, or any callable that gives actions (n, A) for observations (n, D).
 
-    Every policy that has a match to play is asked for the actions of all n at once, so that what it remembers may have any
+    Every policy that has a match to play is asked for the actions of all n at once, so what it remembers may have any
     form; the actions of matches that it does not play are thrown away.
 
     Args:
