@@ -143,8 +143,6 @@ class RoboSumo:
     very last step has no draw. Its defaults are those with which its published policies play.
     """
 
-    view = View(distance=7.5, azimuth=90.0, elevation=-35.0)
-
     def __init__(
         self,
         num: int = 1,
@@ -174,6 +172,7 @@ class RoboSumo:
         self.simulation = Simulation(model, num, frame_skip=FRAME_SKIP, num_threads=num_threads)
         self.num, self.dt, self.horizon = num, self.simulation.dt, horizon + bool(legacy_501)
         self.ring, self.shaping = tatami_size + 0.1, shaping
+        self.view = View(distance=3.4 * tatami_size, azimuth=90.0, elevation=-35.0)
         self.adjust_z = 0.0 if legacy_z else float(adjust_z)
         self.elapsed = np.zeros(num, np.int64)
         self._noise, self._square = noise, force_transform == "square"
@@ -186,11 +185,16 @@ class RoboSumo:
         self.action_sizes = tuple(2 * len(each.limbs) for each in anatomies)
         joints = np.cumsum([0, *self.action_sizes])
         bodies = np.cumsum([1, *(each.num_bodies for each in anatomies)])  # the world itself comes first
-        qpos, qvel, forces = self.simulation.qpos, self.simulation.qvel, self.simulation.bind("cfrc_ext")
+        qpos, qvel, self._computed = (
+            self.simulation.qpos,
+            self.simulation.qvel,
+            self.simulation.bind("cfrc_ext"),
+        )
+        # What was last observed: it is part of the state, and what the simulation computes cannot be put back there.
+        self._contact = np.zeros_like(self._computed)
         self._qpos = tuple(qpos[:, joints[i] + 7 * i : joints[i + 1] + 7 * (i + 1)] for i in (0, 1))
         self._qvel = tuple(qvel[:, joints[i] + 6 * i : joints[i + 1] + 6 * (i + 1)] for i in (0, 1))
-        self._forces = tuple(forces[:, bodies[i] : bodies[i + 1]] for i in (0, 1))
-        self._all_forces = forces
+        self._forces = tuple(self._contact[:, bodies[i] : bodies[i + 1]] for i in (0, 1))
 
     @property
     def shaping(self) -> float:
@@ -215,6 +219,7 @@ class RoboSumo:
             self.simulation.qpos[index] += rng.uniform(-self._noise, self._noise, self.simulation.model.nq)
             self.simulation.qvel[index] = self._noise * rng.standard_normal(self.simulation.model.nv)
         self.simulation.forward(ids)
+        self._contact[ids] = self._computed[ids]
 
     def advance(self, actions: tuple[Floats, Floats], ids: NDArray[np.intp] | None = None) -> Bout:
         """One control step of matches ``ids`` (all if None); other rows of what it gives mean nothing.
@@ -225,7 +230,9 @@ class RoboSumo:
         """
         before = self._places()
         diverged = self.simulation.step(np.concatenate(actions, axis=1), ids)
-        self.elapsed[ALL if ids is None else ids] += 1
+        rows = ALL if ids is None else ids
+        self.elapsed[rows] += 1
+        self._contact[rows] = self._computed[rows]
         after = self._places()
         heights = np.stack([qpos[:, 2] for qpos in self._qpos], axis=1) + self.adjust_z
         out = sumo_rules.lost(after, heights, self.ring)
@@ -275,7 +282,7 @@ class RoboSumo:
         """Everything that changes from step to step, and the weight of shaping."""
         return {
             "physics": self.simulation.get_state(),
-            "forces": self._all_forces.copy(),  # derived, but of an earlier state than that of the physics
+            "contact": self._contact.copy(),
             "elapsed": self.elapsed.copy(),
             "shaping": self.shaping,
         }
@@ -283,7 +290,7 @@ class RoboSumo:
     def set_state(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`get_state` gave."""
         self.simulation.set_state(state["physics"])
-        self._all_forces[...] = state["forces"]
+        self._contact[...] = state["contact"]
         self.elapsed[...] = state["elapsed"]
         self.shaping = state["shaping"]
 

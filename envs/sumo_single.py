@@ -39,7 +39,6 @@ class RoboSumoSingle:
     """
 
     lifetime: Schedule | None = None
-    view = RoboSumo.view
 
     def __init__(
         self,
@@ -75,7 +74,7 @@ class RoboSumoSingle:
             legacy_501=legacy_501,
         )
         self.num, self.horizon, self.dt = num, self.match.horizon, self.match.dt
-        self.simulation = self.match.simulation
+        self.simulation, self.view = self.match.simulation, self.match.view
         self.observation_size, self.action_size = self.match.observation_sizes[0], self.match.action_sizes[0]
         size = self.match.action_sizes[1]
         self.opponents = Opponents(opponent, num, size, deterministic=opponent_deterministic)
