@@ -37,7 +37,7 @@ def check_pairing(pairing: str) -> tuple[str, str]:
     """
     short = pairing.removeprefix("metarl/").removeprefix("RoboSumo-").removesuffix("-v0")
     if short not in PAIRINGS:
-        raise unknown("pairing", pairing, PAIRINGS)
+        raise unknown("pairing", short, PAIRINGS)
     one, two = short.split("-vs-")
     return one, two
 
