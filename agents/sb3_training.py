@@ -21,7 +21,6 @@ from metarl.agents.policies import ObservationNormalizer
 from metarl.agents.rollouts import draw_lifetimes, draw_tasks, one_torch_thread
 from metarl.training import Batch
 
-
 Draw = Callable[[VectorEnv, int, str, np.random.Generator], list[dict]]
 """Draws tasks of a split: `draw(env, num, split, rng)`."""
 

@@ -10,12 +10,7 @@ from gymnasium.envs.registration import register, registry
 
 from metarl.envs import graphics
 
-WRESTLERS = ("Ant", "Bug", "Spider")
-
-
-def _article(name: str) -> str:
-    return f"{'an' if name == 'Ant' else 'a'} {name.lower()}"
-
+_WRESTLERS = {"Ant": "An ant", "Bug": "A bug", "Spider": "A spider"}
 
 WORLDS: dict[str, str] = {
     "metarl/PointNavigation-v0": "A point in the plane must find a goal that only its distance tells of.",
@@ -27,8 +22,8 @@ WORLDS: dict[str, str] = {
     "metarl/WalkerParams-v0": "A walker must run in a body whose masses, damping and friction change.",
     "metarl/HexapodLegFailure-v0": "A six-legged walker must run while two of its legs lose their strength.",
     **{
-        f"metarl/RoboSumo-{one}-vs-{two}-v0": f"Sumo: {_article(one)} must push {_article(two)} off the mat, or down."
-        for one, two in product(WRESTLERS, repeat=2)
+        f"metarl/RoboSumo-{one}-vs-{two}-v0": f"{first} must push {second.lower()} out of the ring, or down."
+        for (one, first), (two, second) in product(_WRESTLERS.items(), repeat=2)
     },
 }
 """What there is to make with ``gymnasium.make`` and ``gymnasium.make_vec``: id -> one line."""
@@ -43,24 +38,21 @@ _PLACES = {
     "metarl/WalkerParams-v0": "walkers:WalkerParams",
     "metarl/HexapodLegFailure-v0": "hexapod:HexapodLegFailure",
 }
-_PAIRINGS = {
-    f"metarl/RoboSumo-{one}-vs-{two}-v0": f"{one}-vs-{two}" for one, two in product(WRESTLERS, repeat=2)
-}
+_SUMO = "sumo_single:RoboSumoSingle"
 
 
 def _register() -> None:
-    places = {world: {"world": place} for world, place in _PLACES.items()}
-    places |= {
-        world: {"world": "sumo_against:SumoAgainst", "pairing": pairing}
-        for world, pairing in _PAIRINGS.items()
-    }
-    for world, place in places.items():
+    arguments = {world: {"world": place} for world, place in _PLACES.items()}
+    for one, two in product(_WRESTLERS, repeat=2):
+        pairing = f"{one}-vs-{two}"
+        arguments[f"metarl/RoboSumo-{pairing}-v0"] = {"world": _SUMO, "pairing": pairing}
+    for world, kwargs in arguments.items():
         if world not in registry:
             register(
                 world,
                 entry_point="metarl.envs.scalar:WorldEnv",
                 vector_entry_point="metarl.envs.vector:WorldVectorEnv",
-                kwargs=place,
+                kwargs=kwargs,
             )
 
 

@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.envs.crew import Player, check_player
 from metarl.envs.opponents import OpponentPolicy, load_policy
 from metarl.envs.task_distributions import Task, TaskDistribution, check_keys
 from metarl.names import unknown
 
 ZERO = "zero"
 """The opponent that does nothing, of version 0."""
-Versions = dict[int, OpponentPolicy | None]
-"""An opponent's policies by version; None stands still."""
+Versions = dict[int, Player]
+"""An opponent by version."""
 
 
 def read_pool(path: str | Path) -> dict[str, Versions]:
@@ -84,13 +85,13 @@ class OpponentTasks(TaskDistribution):
             "test": list(self._test),
         }
 
-    def add(self, name: str, version: int, policy: OpponentPolicy | Mapping[str, NDArray] | None) -> None:
+    def add(self, name: str, version: int, policy: Player | Mapping[str, NDArray]) -> None:
         """A further version of an opponent, or a further opponent.
 
         Args:
             name: The opponent's.
             version: From 0, in the order of training; one that is there already is replaced.
-            policy: A policy, or its arrays; None stands still.
+            policy: Who acts, or the arrays of an `OpponentPolicy`.
 
         Raises:
             ValueError: The policy is of another body, or the version is no number from 0.
@@ -99,7 +100,11 @@ class OpponentTasks(TaskDistribution):
             raise ValueError(f"an opponent's version is a whole number from 0, got {version!r}")
         if isinstance(policy, Mapping):
             policy = OpponentPolicy(policy)
-        if policy is not None and (policy.observation_size, policy.action_size) != self._sizes:
+        check_player(policy)
+        if (
+            isinstance(policy, OpponentPolicy)
+            and (policy.observation_size, policy.action_size) != self._sizes
+        ):
             got = f"{policy.observation_size} observations and {policy.action_size} actions"
             raise ValueError(
                 f"opponent '{name}' has {got}, expected {self._sizes[0]} and {self._sizes[1]}: it is of another body"
@@ -127,8 +132,8 @@ class OpponentTasks(TaskDistribution):
             raise unknown("opponent", name, self._opponents)
         return sorted(self._opponents[name])
 
-    def policy(self, task: Task) -> OpponentPolicy | None:
-        """Who is met in a task; None stands still."""
+    def player(self, task: Task) -> Player:
+        """Who is met in a task."""
         return self._opponents[task["opponent"]][task["version"]]
 
     def _draw(self, split, rng):

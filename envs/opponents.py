@@ -1,14 +1,14 @@
 """Opponents: policies that act inside a world, as arrays.
 
-A world knows no learner, so an opponent is only its numbers: a Gaussian policy, a perceptron or one with an LSTM, read
-from a safetensors file or handed over by whoever trains it. Many opponents act at once, each row by matrix products of
-its own, so that what one does never depends on how many act beside it, to the last bit.
+A world knows no learner, so an opponent that is trained here is only its numbers: a Gaussian policy, a perceptron or one
+with an LSTM, read from a safetensors file or handed over by whoever trains it. Many act at once, each row by matrix
+products of its own, so that what one does never depends on how many act beside it, to the last bit.
 
-Legend: n simulations, B rows, D observation size, A action size, M memory.
+Legend: B rows, D observation size, A action size, M memory.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,76 +155,3 @@ def load_policy(path: str | Path) -> OpponentPolicy:
         return OpponentPolicy(arrays_from_bytes(data))
     except SafetensorError as error:
         raise ValueError(f"opponent {path} is corrupt: {error}") from None
-
-
-class Crew:
-    """The opponents of n simulations, acting at once.
-
-    Args:
-        num: n.
-        action_size: A.
-        horizon: Steps of an episode, for which the noise of the actions is drawn when it begins.
-    """
-
-    def __init__(self, num: int, action_size: int, horizon: int):
-        self._policies: list[OpponentPolicy | None] = [None] * num
-        self._noise = np.zeros((num, horizon, action_size), np.float32)
-        self._memory = [np.zeros(0, np.float32)] * num
-        self._elapsed = np.zeros(num, np.int64)
-        self._stacks: list[tuple[NDArray[np.intp], dict[str, Floats]]] | None = None
-
-    def assign(self, ids: NDArray[np.intp], policies: Sequence[OpponentPolicy | None]) -> None:
-        """Give simulations their opponents; None stands still."""
-        for index, policy in zip(ids.tolist(), policies, strict=True):
-            self._policies[index] = policy
-            self._memory[index] = np.zeros(0 if policy is None else policy.memory_size, np.float32)
-        self._stacks = None
-
-    def begin(self, ids: NDArray[np.intp], rngs: Sequence[np.random.Generator]) -> None:
-        """Empty memories, and draw the noise of an episode from each simulation's generator."""
-        _, horizon, size = self._noise.shape
-        for index, rng in zip(ids.tolist(), rngs, strict=True):
-            self._noise[index] = rng.standard_normal((horizon, size), dtype=np.float32)
-            self._memory[index] = np.zeros_like(self._memory[index])
-        self._elapsed[ids] = 0
-
-    def act(self, obs: NDArray) -> Floats:
-        """Actions (n, A) for observations (n, D); the clocks of all simulations go on by one."""
-        actions = np.zeros((len(self._policies), self._noise.shape[2]), np.float32)
-        steps = np.minimum(self._elapsed, self._noise.shape[1] - 1)
-        for rows, arrays in self._stacked():
-            memory = np.stack([self._memory[row] for row in rows])
-            noise = self._noise[rows, steps[rows]]
-            actions[rows], after = act(arrays, obs[rows], memory, noise)
-            for row, each in zip(rows, after, strict=True):
-                self._memory[row] = each
-        self._elapsed += 1
-        return actions
-
-    def _stacked(self) -> list[tuple[NDArray[np.intp], dict[str, Floats]]]:
-        """Simulations whose opponents have arrays of equal shapes, and those arrays with a leading axis."""
-        if self._stacks is None:
-            groups: dict[tuple, list[int]] = {}
-            for row, policy in enumerate(self._policies):
-                if policy is not None:
-                    groups.setdefault(policy.signature, []).append(row)
-            self._stacks = []
-            for rows in groups.values():
-                first = self._policies[rows[0]]
-                arrays = {
-                    name: np.stack([self._policies[row].arrays[name] for row in rows])
-                    for name in first.arrays
-                }
-                self._stacks.append((np.array(rows), arrays))
-        return self._stacks
-
-    def get_state(self) -> dict:
-        """Memories, clocks and the noise to come."""
-        memory = [each.copy() for each in self._memory]
-        return {"memory": memory, "elapsed": self._elapsed.copy(), "noise": self._noise.copy()}
-
-    def set_state(self, state: dict) -> None:
-        """Put back what `get_state` gave; the opponents must have been assigned."""
-        self._memory = [each.copy() for each in state["memory"]]
-        self._elapsed[...] = state["elapsed"]
-        self._noise[...] = state["noise"]

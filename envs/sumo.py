@@ -37,7 +37,7 @@ def check_pairing(pairing: str) -> tuple[str, str]:
     """
     short = pairing.removeprefix("metarl/").removeprefix("RoboSumo-").removesuffix("-v0")
     if short not in PAIRINGS:
-        raise unknown("pairing", pairing, PAIRINGS)
+        raise unknown("pairing", short, PAIRINGS)
     one, two = short.split("-vs-")
     return one, two
 
@@ -77,7 +77,7 @@ class RoboSumo:
     their feet, a spider sinks onto its torso and loses.
 
     ## Actions
-    `Box(-1, 1, (A,), float32)` for each side, clipped to the box: hip and ankle of leg 1, of leg 2 ..., 150 N m at 1 each.
+    `Box(-1, 1, (A,), float32)` for each side, clipped: hip and ankle of leg 1, of leg 2 ..., each 150 N m at 1.
 
     ## Observations
     `Box(-inf, inf, (D,), float64)` for each side. With L legs:
@@ -90,14 +90,15 @@ class RoboSumo:
     | 3 | own velocity along x, y, z | m/s |
     | 3 | own angular velocity, in the torso's frame | rad/s |
     | 2 L | own angular velocities of the joints, as above | rad/s |
-    | 6 (1 + 3 L) | contact forces on own torso and the shoulder, thigh, shank of leg 1, of leg 2 ...: each torque x, y, z, then force x, y, z | N m, N |
+    | 6 (1 + 3 L) | contact forces on the own torso, on shoulder, thigh and shank of leg 1, of leg 2 ... | N m, N |
     | 7 | the opponent's place, height and orientation, as above | m |
-    | 6 | contact forces on the opponent's torso, as above | N m, N |
+    | 6 | contact forces on the opponent's torso | N m, N |
 
-    Of contact forces the absolute values are seen, clipped to 100; with `force_transform="square"` their squares, clipped
-    to 100, as the paper's text has it. They are MuJoCo's `cfrc_ext` as its sensors see it: those at the beginning of the
-    last physics step of a control step. That is one definition for all faces and both kinds of physics; what
-    `mj_rnePostConstraint` gives after a step is the same under `fast`, and another number under `rk4`.
+    Contact forces are a torque along x, y, z and a force along x, y, z for each body. Their absolute values are seen,
+    clipped to 100; with `force_transform="square"` their squares, clipped to 100, as the paper's text has it. They are
+    MuJoCo's `cfrc_ext` as its sensors see it: those at the beginning of the last physics step of a control step. That is
+    one definition for all faces and both kinds of physics; what `mj_rnePostConstraint` gives after a step is the same
+    under `fast`, and another number under `rk4`.
 
     ## Reward
     For each side the sum of these, all in info; the first three are multiplied by `shaping`:
@@ -113,10 +114,10 @@ class RoboSumo:
     `shaping` is an attribute, and may be lowered to 0 while training goes on; the rewards for the end stay as they are.
 
     ## Start, end
-    Opposite each other at 1.15 m from the middle in a random direction, 0.75 m over the mat, all joints at 0; then to every
-    position U(-noise, noise) is added, and velocities are noise * N(0, 1).
+    Opposite each other at 1.15 m from the middle in a random direction, 0.75 m over the mat, all joints at 0; then every
+    position gets U(-noise, noise) added, and velocities are noise * N(0, 1).
 
-    A side has lost when its torso's centre is less than 0.29 m over the mat, or 2.1 m or more from the middle along x or y.
+    A side has lost when its torso's centre is less than 0.29 m over the mat, or 2.1 m or more from the middle in x or y.
     That terminates the match for both; if both lose in one step each gets 2000 - 2000 = 0. The match is truncated after
     `horizon` steps: a draw.
 
@@ -134,15 +135,13 @@ class RoboSumo:
     | tatami_size | 2.0 | from the middle to the border, m; the ring ends 0.1 m further, the mat 0.3 m |
     | noise | 0.1 | spread of the initial state |
     | adjust_z | -0.5 | what is added to heights, in observations and in the rule |
-    | legacy_z | False | heights over the floor, as the released world has it by default: then nobody can be down on the mat |
+    | legacy_z | False | heights over the floor, the released world's default: then nobody can be down on the mat |
     | legacy_501 | False | one step more, as the released world has it |
 
     ## Versions
     v0: differs from the released world in that actions are clipped before their cost is counted, and that who wins in the
     very last step has no draw. Its defaults are those with which its published policies play.
     """
-
-    view = View(distance=7.5, azimuth=90.0, elevation=-35.0)
 
     def __init__(
         self,
@@ -173,6 +172,7 @@ class RoboSumo:
         self.simulation = Simulation(model, num, frame_skip=FRAME_SKIP, num_threads=num_threads)
         self.num, self.dt, self.horizon = num, self.simulation.dt, horizon + bool(legacy_501)
         self.ring, self.shaping = tatami_size + 0.1, shaping
+        self.view = View(distance=3.4 * tatami_size, azimuth=90.0, elevation=-35.0)
         self.adjust_z = 0.0 if legacy_z else float(adjust_z)
         self.elapsed = np.zeros(num, np.int64)
         self._noise, self._square = noise, force_transform == "square"
@@ -185,11 +185,16 @@ class RoboSumo:
         self.action_sizes = tuple(2 * len(each.limbs) for each in anatomies)
         joints = np.cumsum([0, *self.action_sizes])
         bodies = np.cumsum([1, *(each.num_bodies for each in anatomies)])  # the world itself comes first
-        qpos, qvel, forces = self.simulation.qpos, self.simulation.qvel, self.simulation.bind("cfrc_ext")
+        qpos, qvel, self._computed = (
+            self.simulation.qpos,
+            self.simulation.qvel,
+            self.simulation.bind("cfrc_ext"),
+        )
+        # What was last observed: it is part of the state, and what the simulation computes cannot be put back there.
+        self._contact = np.zeros_like(self._computed)
         self._qpos = tuple(qpos[:, joints[i] + 7 * i : joints[i + 1] + 7 * (i + 1)] for i in (0, 1))
         self._qvel = tuple(qvel[:, joints[i] + 6 * i : joints[i + 1] + 6 * (i + 1)] for i in (0, 1))
-        self._forces = tuple(forces[:, bodies[i] : bodies[i + 1]] for i in (0, 1))
-        self._all_forces = forces
+        self._forces = tuple(self._contact[:, bodies[i] : bodies[i + 1]] for i in (0, 1))
 
     @property
     def shaping(self) -> float:
@@ -214,6 +219,7 @@ class RoboSumo:
             self.simulation.qpos[index] += rng.uniform(-self._noise, self._noise, self.simulation.model.nq)
             self.simulation.qvel[index] = self._noise * rng.standard_normal(self.simulation.model.nv)
         self.simulation.forward(ids)
+        self._contact[ids] = self._computed[ids]
 
     def advance(self, actions: tuple[Floats, Floats], ids: NDArray[np.intp] | None = None) -> Bout:
         """One control step of matches ``ids`` (all if None); other rows of what it gives mean nothing.
@@ -224,7 +230,9 @@ class RoboSumo:
         """
         before = self._places()
         diverged = self.simulation.step(np.concatenate(actions, axis=1), ids)
-        self.elapsed[ALL if ids is None else ids] += 1
+        rows = ALL if ids is None else ids
+        self.elapsed[rows] += 1
+        self._contact[rows] = self._computed[rows]
         after = self._places()
         heights = np.stack([qpos[:, 2] for qpos in self._qpos], axis=1) + self.adjust_z
         out = sumo_rules.lost(after, heights, self.ring)
@@ -274,7 +282,7 @@ class RoboSumo:
         """Everything that changes from step to step, and the weight of shaping."""
         return {
             "physics": self.simulation.get_state(),
-            "forces": self._all_forces.copy(),  # derived, but of an earlier state than that of the physics
+            "contact": self._contact.copy(),
             "elapsed": self.elapsed.copy(),
             "shaping": self.shaping,
         }
@@ -282,7 +290,7 @@ class RoboSumo:
     def set_state(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`get_state` gave."""
         self.simulation.set_state(state["physics"])
-        self._all_forces[...] = state["forces"]
+        self._contact[...] = state["contact"]
         self.elapsed[...] = state["elapsed"]
         self.shaping = state["shaping"]
 

@@ -31,8 +31,8 @@ ORIGINAL = {
 class SumoParallelEnv(ParallelEnv):
     """A match of sumo, with both sides open; see :class:`metarl.envs.sumo.RoboSumo` for all about it.
 
-    Made by :func:`parallel_env`. ``agent_0`` is the first of the pairing. Both agents end together: terminated by a win, a
-    loss, or both losing in one step; truncated by a draw.
+    Made by :func:`parallel_env`. ``agent_0`` is the first of the pairing. Both agents end together: terminated if either
+    or both have lost; truncated by a draw.
 
     Each agent's info has the rewards by name, as in every face of this world (``reward_win`` ...), and under the names of
     the released world: ``ctrl_reward``, ``move_to_opp_reward``, ``push_opp_reward``, ``shaping_reward`` (their sum),

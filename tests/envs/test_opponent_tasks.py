@@ -39,7 +39,7 @@ def test_opponent_then_version_are_drawn_uniformly_and_zero_only_where_it_is_alo
     assert counts["a", 4] / 4000 == pytest.approx(1 / 6, abs=0.03)
     alone = OpponentTasks({}, observation_size=4, action_size=2)
     assert alone.sample(2, "train", 0) == [{"opponent": "zero", "version": 0}] * 2
-    assert alone.policy({"opponent": "zero", "version": 0}) is None
+    assert alone.player({"opponent": "zero", "version": 0}) is None
 
 
 def test_those_held_out_are_met_in_testing_only():

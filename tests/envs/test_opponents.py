@@ -8,7 +8,8 @@ import torch
 from safetensors.numpy import save
 
 from metarl import checkpoints
-from metarl.envs.opponents import Crew, OpponentPolicy, act, load_policy
+from metarl.envs.crew import Crew
+from metarl.envs.opponents import OpponentPolicy, act, load_policy
 from metarl.nn import MLP, LSTMCell
 
 D, A, UNITS = 5, 3, 4

@@ -27,7 +27,7 @@ def picture(env, **options):
     return env.render()
 
 
-@pytest.mark.parametrize("world", sorted(WORLDS))
+@pytest.mark.parametrize("world", [name for name in sorted(WORLDS) if "Sumo" not in name])
 def test_a_picture_of_every_world(world):
     env = gymnasium.make(world, render_mode="rgb_array", width=160, height=120).unwrapped
     frame = picture(env)

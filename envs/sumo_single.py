@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.envs.opponent_tasks import OpponentTasks, Versions, read_pool
-from metarl.envs.opponents import Crew
+from metarl.envs.crew import Crew, Player
+from metarl.envs.opponent_tasks import ZERO, OpponentTasks, Versions, read_pool
+from metarl.envs.opponents import OpponentPolicy
 from metarl.envs.sumo import DEFAULT_PHYSICS, RoboSumo
 from metarl.envs.sumo_rules import Result
 from metarl.envs.task_distributions import Task
 from metarl.envs.world import ALL, Floats, Mark, Outcome, Rows
 from metarl.envs.wrestlers import MAT_TOP
+from metarl.names import unknown
 
 ZOO = Path(__file__).parent / "zoo"
 """Opponents that come with the package."""
@@ -21,7 +23,7 @@ SCORES = {Result.WIN: 1.0, Result.LOSS: -1.0}
 """What a match counts for, beside 0."""
 
 
-class SumoAgainst:
+class RoboSumoSingle:
     """The first wrestler of a pairing against opponents: a match is an episode, an opponent a task.
 
     Bodies, actions, observations, rewards and rules are those of :class:`metarl.envs.sumo.RoboSumo`, of its first side.
@@ -41,6 +43,7 @@ class SumoAgainst:
     | name | default | meaning |
     |---|---|---|
     | opponents | None | folder with a pool of opponents; by default those of the package that have the second body |
+    | opponent | () | only these instead of a pool: one or several of `"zero"`, a policy with `predict`, a callable |
     | test_opponents | () | names of opponents that are kept for testing; with none, all are there for both |
 
     ## Versions
@@ -56,6 +59,7 @@ class SumoAgainst:
         *,
         pairing: str = "Ant-vs-Ant",
         opponents: str | None = None,
+        opponent: Player | str | Sequence[Player | str] = (),
         test_opponents: Sequence[str] = (),
         horizon: int = 500,
         physics: str = DEFAULT_PHYSICS,
@@ -85,7 +89,7 @@ class SumoAgainst:
         self.view = self.match.view
         self.observation_size, other_size = self.match.observation_sizes
         self.action_size, other_actions = self.match.action_sizes
-        pool = _of_body(opponents, other_size, other_actions)
+        pool = _given(opponent) or _of_body(opponents, other_size, other_actions)
         self.tasks = OpponentTasks(
             pool, test_opponents, observation_size=other_size, action_size=other_actions
         )
@@ -102,7 +106,7 @@ class SumoAgainst:
 
     def apply(self, ids: NDArray[np.intp], tasks: list[Task]) -> None:
         """Send in the opponents."""
-        self._crew.assign(ids, [self.tasks.policy(task) for task in tasks])
+        self._crew.assign(ids, [self.tasks.player(task) for task in tasks])
 
     def begin(self, ids: NDArray[np.intp], rngs: list[np.random.Generator]) -> None:
         """Start matches."""
@@ -111,7 +115,7 @@ class SumoAgainst:
 
     def advance(self, actions: Floats, ids: NDArray[np.intp] | None) -> Outcome:
         """One control step of both sides."""
-        reply = self._crew.act(self.match.observe_side(1)).astype(np.float64)
+        reply = self._crew.act(self.match.observe_side(1))
         bout = self.match.advance((actions, reply), ids)
         outcome = bout.results[:, 0]
         score = np.zeros(self.num)
@@ -146,6 +150,17 @@ class SumoAgainst:
         return self.match.marks(index)
 
 
+def _given(opponent: Any) -> dict[str, Versions]:
+    """Opponents that were handed over: one is called `opponent`, several `opponent-0`, `opponent-1` ..."""
+    several = isinstance(opponent, list | tuple)
+    found = {}
+    for number, player in enumerate(opponent if several else [opponent]):
+        if isinstance(player, str) and player != ZERO:
+            raise unknown("opponent", player, [ZERO])
+        found[f"opponent-{number}" if several else "opponent"] = {0: None if player == ZERO else player}
+    return found
+
+
 def _of_body(path: str | None, observation_size: int, action_size: int) -> dict[str, Versions]:
     """The opponents of a pool that have a body of these sizes."""
     if path is None and not any(ZOO.glob("*/v*.json")):
@@ -155,7 +170,8 @@ def _of_body(path: str | None, observation_size: int, action_size: int) -> dict[
         name: versions
         for name, versions in pool.items()
         if all(
-            (each.observation_size, each.action_size) == (observation_size, action_size)
+            isinstance(each, OpponentPolicy)
+            and (each.observation_size, each.action_size) == (observation_size, action_size)
             for each in versions.values()
         )
     }
