@@ -50,6 +50,11 @@ class Opponents:
         self._memory: list[Any] = [None] * len(self.policies)
         self._rngs = [np.random.default_rng(0) for _ in range(num)]
 
+    def take(self, ids: NDArray[np.intp], which: Sequence[int]) -> None:
+        """Change the opponents of matches ``ids``; one that comes in remembers nothing of the match."""
+        self.which[ids] = which
+        self._starts[:, ids] = True
+
     def begin(self, ids: NDArray[np.intp], rngs: Sequence[np.random.Generator]) -> None:
         """Begin matches ``ids``: what was remembered of them is forgotten. Draws one number from each generator."""
         self._starts[:, ids] = True
@@ -65,13 +70,16 @@ class Opponents:
         actions = np.zeros((self.num, self.action_size))
         for index, policy in enumerate(self.policies):
             rows = self.which == index
-            if rows.any() and policy != "zero":
+            if isinstance(policy, str):
+                if policy == "random":
+                    for row in np.flatnonzero(rows).tolist():
+                        actions[row] = self._rngs[row].uniform(-1.0, 1.0, self.action_size)
+            elif rows.any():
                 actions[rows] = self._ask(index, policy, observations)[rows]
         return actions
 
     def _ask(self, index: int, policy: Any, observations: Floats) -> Floats:
-        if isinstance(policy, str):
-            return np.stack([rng.uniform(-1.0, 1.0, self.action_size) for rng in self._rngs])
+        """Actions of a policy in all matches, (n, A)."""
         if hasattr(policy, "predict"):
             given, self._memory[index] = policy.predict(
                 observations,

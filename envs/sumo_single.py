@@ -96,7 +96,7 @@ class RoboSumoSingle:
 
     def apply(self, ids: NDArray[np.intp], tasks: list[Task]) -> None:
         """Take the opponents."""
-        self.opponents.which[ids] = [int(task["opponent"]) for task in tasks]
+        self.opponents.take(ids, [int(task["opponent"]) for task in tasks])
 
     def begin(self, ids: NDArray[np.intp], rngs: list[np.random.Generator]) -> None:
         """Begin matches."""
