@@ -12,6 +12,8 @@ from gymnasium.error import DependencyNotInstalled
 
 from metarl.envs import WORLDS
 from metarl.envs.graphics import choose_backend
+from metarl.envs.sumo_matches import SumoMatches
+from metarl.envs.sumo_parallel import parallel_env
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,6 +56,23 @@ def test_the_task_is_shown(world, one, two):
     assert (picture(env, task=one) != picture(env, task=two)).any()
     np.testing.assert_array_equal(picture(env, task=one), picture(env, task=one))
     env.close()
+
+
+def test_a_match_shows_both_sides_and_the_mat():
+    env = parallel_env("Ant-vs-Bug", render_mode="rgb_array", width=160, height=120)
+    env.reset(seed=1)
+    frame = env.render()
+    assert frame.shape == (120, 160, 3)
+    red, green, blue = (frame[..., channel].astype(int) for channel in range(3))
+    assert (red > blue + 90).sum() > 50  # the ant
+    assert (blue > red + 90).sum() > 50  # the bug
+    sand = (red > blue + 30) & (red < blue + 90) & (green > blue + 20)
+    assert sand.sum() > 1000  # the mat
+    matches = SumoMatches("Ant-vs-Bug", 2, width=160, height=120)
+    matches.reset(seed=[0, 1])
+    np.testing.assert_array_equal(matches.render(1), frame)
+    assert (matches.render(0) != frame).any()
+    matches.close(), env.close(), env.close()
 
 
 def test_a_body_is_coloured_by_its_task():

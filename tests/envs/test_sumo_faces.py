@@ -329,12 +329,14 @@ class Remembers:
         return actions.astype(np.float32), count + 1
 
 
+@pytest.mark.parametrize("lifetime", [None, {"schedule": "switch", "every": 2}])
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
-def test_opponents_are_the_same_in_a_vector_and_alone(mode):
+def test_opponents_are_the_same_in_a_vector_and_alone(mode, lifetime):
     arguments = {
         "opponent": [Remembers(), "zero", lambda seen: np.tanh(seen[:, :12])],
         "physics": "fast",
         "horizon": 6,
+        "lifetime": lifetime,
     }
     ours = gymnasium.make_vec(
         WORLD, num_envs=4, vectorization_mode="vector_entry_point", autoreset_mode=mode, **arguments
@@ -391,6 +393,29 @@ def test_memory_is_forgotten_where_a_match_begins():
         env.step(np.zeros((3, 8)))
     assert [each.tolist() for each in policy.starts] == [[True] * 3, [False] * 3] * 2
     assert env.unwrapped.tasks.player({"opponent": "opponent", "version": 0}) is policy
+
+
+def test_what_opponents_remember_is_part_of_the_state():
+    env = gymnasium.make_vec(
+        WORLD,
+        num_envs=4,
+        vectorization_mode="vector_entry_point",
+        opponent=[Remembers(), "random"],
+        horizon=5,
+        physics="fast",
+    ).unwrapped
+    env.reset(seed=0)
+    actions = np.random.default_rng(0).uniform(-1, 1, (12, 4, 8))
+    for each in actions[:3]:
+        env.step(each)
+    assert set(env.world.opponents.which) == {0, 1}
+    state = env.get_state()
+    steps = [env.step(each) for each in actions[3:]]
+    env.set_state(state)
+    for each, step in zip(actions[3:], steps, strict=True):
+        again = env.step(each)
+        np.testing.assert_array_equal(again[0], step[0])
+        np.testing.assert_array_equal(again[1], step[1])
 
 
 def test_tasks_are_opponents():
