@@ -400,7 +400,7 @@ def test_what_opponents_remember_is_part_of_the_state():
         WORLD,
         num_envs=4,
         vectorization_mode="vector_entry_point",
-        opponent=[Remembers(), "random"],
+        opponent=[Remembers(), "zero"],
         horizon=5,
         physics="fast",
     ).unwrapped
@@ -408,7 +408,7 @@ def test_what_opponents_remember_is_part_of_the_state():
     actions = np.random.default_rng(0).uniform(-1, 1, (12, 4, 8))
     for each in actions[:3]:
         env.step(each)
-    assert set(env.world.opponents.which) == {0, 1}
+    assert {each["opponent"] for each in env.get_task()} == {"opponent-0", "opponent-1"}
     state = env.get_state()
     steps = [env.step(each) for each in actions[3:]]
     env.set_state(state)
