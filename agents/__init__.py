@@ -16,6 +16,7 @@ AGENTS: dict[str, str] = {
     "ppo": "PPO of Stable-Baselines3: one policy for all tasks, no adaptation, or tracking in lifetimes (baseline)",
     "recurrent-ppo": "PPO with an LSTM of sb3-contrib: remembers what it observed (baseline)",
     "rl2": "RL^2: recurrent PPO that also observes its actions and rewards, over whole lifetimes (baseline)",
+    "self-play": "PPO against earlier versions of itself and a pool of opponents, with or without an LSTM",
 }
 """Every agent's name and what it is, in one line."""
 
@@ -27,7 +28,7 @@ def preset(name: str):
         name: A key of `AGENTS`.
 
     Returns:
-        A frozen dataclass: `MetaPolicyGradient`, or for the baselines `PPOConfig` or `RecurrentPPOConfig`.
+        A frozen dataclass: `MetaPolicyGradient`, for the baselines `PPOConfig` or `RecurrentPPOConfig`, or `SelfPlayConfig`.
 
     Raises:
         ValueError: There is no such agent; the message names the nearest.

@@ -10,10 +10,11 @@ from metarl.agents.experiment import Experiment
 from metarl.agents.meta_policy_gradient import MetaPolicyGradientTraining
 from metarl.agents.ppo import PPOConfig
 from metarl.agents.recurrent_ppo import RecurrentPPOConfig
+from metarl.agents.self_play import SelfPlayConfig
 from metarl.configs import from_dict
 from metarl.runs import Run
 
-Config = MetaPolicyGradient | PPOConfig | RecurrentPPOConfig
+Config = MetaPolicyGradient | PPOConfig | RecurrentPPOConfig | SelfPlayConfig
 
 
 def stored(run: Run) -> tuple[str, Experiment, Config]:
@@ -41,6 +42,10 @@ def build(experiment: Experiment, config: Config, device: torch.device) -> Any:
         from metarl.agents.sb3_memory import MemoryTraining
 
         return MemoryTraining(experiment, config, device)
+    if isinstance(config, SelfPlayConfig):
+        from metarl.agents.self_play_training import SelfPlayTraining
+
+        return SelfPlayTraining(experiment, config, device)
     torch.manual_seed(experiment.seed)
     return MetaPolicyGradientTraining(
         experiment.world,

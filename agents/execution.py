@@ -42,7 +42,7 @@ class Episode:
     support: list[Valued] = field(default_factory=list)
     """What each inner step before it was taken on; empty if there was none."""
     measures: dict[str, np.ndarray] = field(default_factory=dict)
-    """Numbers of the adaptation, and `speed` if the world tells it, (T,) each."""
+    """Numbers of the adaptation, and what the world tells (see `metarl.agents.lives.Tally`), (T,) each."""
 
 
 def adapt_to_buffer(
@@ -154,8 +154,7 @@ def episodes(
         )
         if config.policy.memory == "lifetime":
             memory = lived.last_memory
-        if (speed := watched.speed()) is not None:
-            measures["speed"] = speed
+        measures |= watched.measures()
         buffer.append(lived)
         yield Episode(lived, params, support, measures)
 
@@ -185,7 +184,7 @@ def live(
         keep_actions: Whether to return the actions too.
 
     Returns:
-        Returns of all episodes, `speed` if the world tells it, and the measures of `adapt_to_buffer`, which come of the
+        Returns of all episodes, what the world tells of them (see `metarl.agents.lives.Tally`), and the measures of `adapt_to_buffer`, which come of the
         update before an episode, so that the first has none (NaN). Actions after the end of an episode are 0.
     """
     shape = (len(lifetimes), len(lifetimes[0]))

@@ -14,6 +14,7 @@ from metarl.agents.configs import MetaPolicyGradient, OuterConfig
 from metarl.agents.dashboard import training_layout
 from metarl.agents.experiment import Experiment
 from metarl.agents.lifetimes import lifetime_groups
+from metarl.agents.self_play import SelfPlayConfig
 from metarl.agents.starting import start_from
 from metarl.configs import to_dict
 from metarl.meta_optimizers import GradientSteps, TrustRegion
@@ -96,6 +97,8 @@ def _run(run: Run, algorithm: Any, experiment: Experiment, config: Config, quiet
         evaluate_every=experiment.evaluate_every,
         checkpoint_every=experiment.checkpoint_every,
     )
+    if isinstance(config, SelfPlayConfig):
+        algorithm.folder = run.path / "opponents"
     outer = config.outer if isinstance(config, MetaPolicyGradient) else None
     optimizer = (
         outer_optimizer(dict(algorithm.module.named_parameters()), outer) if outer else algorithm.optimizer

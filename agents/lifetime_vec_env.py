@@ -11,6 +11,8 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.vec_env import VecEnv
 
+from metarl.agents.lives import Tally
+
 
 def with_feedback(
     obs: np.ndarray, action: np.ndarray, reward: np.ndarray, terminated: np.ndarray, start: np.ndarray
@@ -44,7 +46,6 @@ class LifetimeVecEnv(VecEnv):
     Attributes:
         returns: Undiscounted return of every episode of the first lifetime, NaN before its end, (T, E).
         lengths: Their steps, (T, E).
-        speed: Their mean forward velocity, NaN where the world does not tell it, (T, E).
         episode: Number of the episode in its lifetime, from 0, (T,).
         elapsed: Steps done in it, (T,).
     """
@@ -72,10 +73,11 @@ class LifetimeVecEnv(VecEnv):
     def reset(self) -> np.ndarray:
         """Start the lifetimes that were set; (T, D) float32."""
         T, E = self.num_envs, len(self.lifetimes[0])
-        self.returns, self.lengths, self.speed = (np.full((T, E), np.nan) for _ in range(3))
+        self.returns, self.lengths = (np.full((T, E), np.nan) for _ in range(2))
+        self._tally, self._measures = Tally(T), {}
         self.episode, self._round = np.zeros(T, dtype=np.int64), np.zeros(T, dtype=np.int64)
         self.elapsed = np.zeros(T, dtype=np.int64)
-        self._total, self._covered = np.zeros(T), np.zeros(T)
+        self._total = np.zeros(T)
         self._last_action = np.zeros_like(self._actions)
         self._last_reward, self._last_terminated = np.zeros(T), np.zeros(T)
         everywhere = np.ones(T, dtype=bool)
@@ -90,7 +92,7 @@ class LifetimeVecEnv(VecEnv):
         obs, reward, terminated, truncated, info = self.env.step(self._actions)
         self.elapsed += 1
         self._total += reward
-        self._covered += info.get("forward_velocity", np.nan)
+        self._tally.add(info)
         self._last_action, self._last_reward, self._last_terminated = self._actions, reward, terminated
         over = terminated | truncated
         seen = self._observed(obs, np.zeros(self.num_envs))
@@ -109,8 +111,10 @@ class LifetimeVecEnv(VecEnv):
         rows = np.flatnonzero(over & (self._round == 0))
         at = (rows, self.episode[rows])
         self.returns[at], self.lengths[at] = self._total[rows], self.elapsed[rows]
-        self.speed[at] = self._covered[rows] / self.elapsed[rows]
-        self._total[over] = self._covered[over] = self.elapsed[over] = 0
+        for name, value in self._tally.of(rows).items():
+            self._measures.setdefault(name, np.full(self.returns.shape, np.nan))[at] = value
+        self._tally.clear(over)
+        self._total[over] = self.elapsed[over] = 0
         self.episode[over] += 1
         self.episode[done] = 0
         self._round[done] += 1
@@ -118,6 +122,10 @@ class LifetimeVecEnv(VecEnv):
         self._last_reward = np.where(done, 0, self._last_reward)
         self._last_terminated = np.where(done, 0, self._last_terminated)
         return self._observed(self._start(over), over)
+
+    def measures(self) -> dict[str, np.ndarray]:
+        """What the world told of every episode of the first lifetime, (T, E) each; see `metarl.agents.lives.Tally`."""
+        return dict(self._measures)
 
     def _start(self, rows: np.ndarray) -> np.ndarray:
         """Start the episodes at hand where `rows` is true; observations of all."""

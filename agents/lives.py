@@ -15,10 +15,49 @@ class Lives:
     returns: np.ndarray
     """Undiscounted return of every episode, shape (lifetimes, episodes)."""
     measures: dict[str, np.ndarray] = field(default_factory=dict)
-    """Further numbers of every episode by name, shape (lifetimes, episodes) each: `speed` (m/s),
-    `effective_sample_size`, `inner_kl`."""
+    """Further numbers of every episode by name, shape (lifetimes, episodes) each: `speed` (m/s), `score` (1 won, -1
+    lost), `effective_sample_size`, `inner_kl`."""
     actions: np.ndarray | None = None
     """What was done, if it was asked for: shape (lifetimes, episodes, steps, A)."""
+
+
+MEASURES = {"forward_velocity": "speed", "score": "score"}
+"""What worlds may tell of each step, and what it is called of an episode."""
+
+
+class Tally:
+    """What a world told of the steps of n episodes.
+
+    `speed` is the mean of the steps' `forward_velocity`, m/s; `score` their sum: 1 for a match won, -1 for one lost.
+
+    Args:
+        num: n.
+    """
+
+    def __init__(self, num: int):
+        self._steps = np.zeros(num)
+        self._sums: dict[str, np.ndarray] = {}
+
+    def add(self, info: dict[str, Any]) -> None:
+        """Take in a step."""
+        for told, name in MEASURES.items():
+            if told in info:
+                self._sums.setdefault(name, np.zeros(len(self._steps)))[...] += info[told]
+                if name == "speed":
+                    self._steps += info[f"_{told}"]
+
+    def of(self, rows: np.ndarray | slice = slice(None)) -> dict[str, np.ndarray]:
+        """Of the episodes at hand, by name; only what the world tells."""
+        found = {name: sums[rows].copy() for name, sums in self._sums.items()}
+        if "speed" in found:
+            found["speed"] /= np.maximum(self._steps[rows], 1)
+        return found
+
+    def clear(self, rows: np.ndarray | slice = slice(None)) -> None:
+        """Begin new episodes."""
+        self._steps[rows] = 0
+        for sums in self._sums.values():
+            sums[rows] = 0
 
 
 class Watched:
@@ -36,7 +75,7 @@ class Watched:
 
     def reset(self, **arguments: Any) -> tuple[np.ndarray, dict[str, Any]]:
         """Start episodes."""
-        self._covered, self._steps = np.zeros(self.num_envs), np.zeros(self.num_envs)
+        self._tally = Tally(self.num_envs)
         return self.env.reset(**arguments)
 
     def step(self, actions: np.ndarray) -> tuple:
@@ -44,14 +83,12 @@ class Watched:
         result = self.env.step(actions)
         self.last_obs, _, terminated, truncated, info = result
         self.cut = truncated & ~terminated
-        if "forward_velocity" in info:
-            self._covered += info["forward_velocity"]
-            self._steps += info["_forward_velocity"]
+        self._tally.add(info)
         return result
 
-    def speed(self) -> np.ndarray | None:
-        """Mean forward velocity of each episode, (T,), if the world tells it."""
-        return self._covered / self._steps if self._steps.all() else None
+    def measures(self) -> dict[str, np.ndarray]:
+        """What the world told of each episode, (T,) each; see `Tally`."""
+        return self._tally.of()
 
 
 def episode_seeds(rng: np.random.Generator, lifetimes: int, episodes: int) -> np.ndarray:

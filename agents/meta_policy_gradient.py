@@ -75,7 +75,7 @@ class MetaPolicyGradientTraining:
 
     def _make_env(self, num_envs: int) -> VectorEnv:
         world, horizon, options = self._world
-        return make_world(world, num_envs, horizon, **options)
+        return make_world(world, num_envs, horizon, like=getattr(self, "env", None), **options)
 
     def collect(self, rng: np.random.Generator) -> Batch:
         """Sample tasks, act, adapt, act again, ...: `inner.steps + 1` batches of trajectories.

@@ -93,7 +93,13 @@ class Trajectories:
 
 
 def make_world(
-    world: str, num_envs: int, horizon: int | None = None, *, autoreset: bool = False, **options: Any
+    world: str,
+    num_envs: int,
+    horizon: int | None = None,
+    *,
+    autoreset: bool = False,
+    like: VectorEnv | None = None,
+    **options: Any,
 ) -> VectorEnv:
     """Many simulations of a world.
 
@@ -102,6 +108,7 @@ def make_world(
         num_envs: Simulations.
         horizon: Steps of an episode; unset, the world's own.
         autoreset: Start the next episode in the step that ends one; else simulations stand still once theirs has ended.
+        like: Another one of the same world, whose opponents it has in common where tasks are opponents.
         **options: Keyword arguments of the world.
 
     Raises:
@@ -123,6 +130,8 @@ def make_world(
         autoreset_mode=AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED,
         **options,
     )
+    if like is not None and hasattr(like.tasks, "adopt"):
+        env.unwrapped.tasks.adopt(like.tasks)
     return env.unwrapped
 
 

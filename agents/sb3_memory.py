@@ -101,7 +101,8 @@ class MemoryTraining:
 
     def _make_env(self, num_envs: int) -> LifetimeVecEnv:
         world, horizon, options = self._world
-        return LifetimeVecEnv(make_world(world, num_envs, horizon, **options), self.config.feedback)
+        made = make_world(world, num_envs, horizon, like=getattr(self, "env", None), **options)
+        return LifetimeVecEnv(made, self.config.feedback)
 
     def _draw(self, num: int, rng: np.random.Generator, split: str = "train") -> list[list[dict]]:
         """Lifetimes of the world; where it has none, of one task each."""
@@ -154,7 +155,7 @@ class MemoryTraining:
             keep_actions: Whether to return the actions too.
 
         Returns:
-            Returns; and `speed` if the world tells it.
+            Returns; and what the world tells (see `metarl.agents.lives.Tally`).
         """
         T, E = len(lifetimes), len(lifetimes[0])
         seeds = episode_seeds(rng, T, E)
@@ -170,8 +171,7 @@ class MemoryTraining:
                 actions[living, env.episode[living], env.elapsed[living]] = action[living]
             obs, _, start, _ = env.step(action)
         env.close()
-        measures = {} if np.isnan(env.speed).any() else {"speed": env.speed}
-        return Lives(env.returns, measures, actions if keep_actions else None)
+        return Lives(env.returns, env.measures(), actions if keep_actions else None)
 
     def returns_after_adapting(
         self,

@@ -78,7 +78,8 @@ class PPOTraining:
 
     def _make_env(self, num_envs: int, *, autoreset: bool = False) -> VectorEnv:
         world, horizon, options = self._world
-        return make_world(world, num_envs, horizon, autoreset=autoreset, **options)
+        like = getattr(self, "env", None)
+        return make_world(world, num_envs, horizon, autoreset=autoreset, like=like, **options)
 
     def collect(self, rng: np.random.Generator) -> Batch:
         """One episode in every simulation, on freshly drawn train tasks."""

@@ -140,7 +140,7 @@ def live(
         reward_scale: What rewards are multiplied by before they are learned from, as in training.
 
     Returns:
-        Returns; `speed` if the world tells it; and of tracking `inner_kl`, the mean KL divergence of an episode's policy
+        Returns; what the world tells (see `metarl.agents.lives.Tally`); and of tracking `inner_kl`, the mean KL divergence of an episode's policy
         from the trained one on the observations of the episode before (NaN for the first).
     """
     T, E = len(lifetimes), len(lifetimes[0])
@@ -149,14 +149,15 @@ def live(
     policy, watched = as_gaussian(model), Watched(env)
     normalizer = model.policy.features_extractor.normalizer
     start = params = stacked(copies)
-    returns, speed, kl = (np.full((T, E), np.nan) for _ in range(3))
+    returns, kl = (np.full((T, E), np.nan) for _ in range(2))
+    measures: dict[str, np.ndarray] = {}
     actions = []
     for e in range(E):
         tasks = [lifetime[e] for lifetime in lifetimes]
         lived = rollout(watched, policy, params, normalizer, tasks, rngs, seeds=seeds[e])
         returns[:, e] = lived.returns()[:, 0].cpu().numpy()
-        if (found := watched.speed()) is not None:
-            speed[:, e] = found
+        for name, value in watched.measures().items():
+            measures.setdefault(name, np.full((T, E), np.nan))[:, e] = value
         if keep_actions:
             actions.append(lived.first_actions(env.horizon))
         if config and e + 1 < E:
@@ -164,7 +165,6 @@ def live(
                 update(model, copies[i], episode, config, int(shuffles[i].integers(2**31)))
             params = stacked(copies)
             kl[:, e + 1] = _divergence(policy, start, params, lived).cpu().numpy()
-    measures = {} if np.isnan(speed).all() else {"speed": speed}
     if config:
         measures["inner_kl"] = kl
     return Lives(returns, measures, np.stack(actions, axis=1) if keep_actions else None)

@@ -112,6 +112,11 @@ class OpponentTasks(TaskDistribution):
         self._opponents.setdefault(name, {})[int(version)] = policy
         self.__dict__.pop("split_hash", None)
 
+    def adopt(self, other: "OpponentTasks") -> None:
+        """Have the opponents of another distribution from now on, those included that it will get."""
+        self._opponents = other._opponents
+        self.__dict__.pop("split_hash", None)
+
     def keep(self, name: str, versions: Sequence[int]) -> None:
         """Forget all versions of an opponent but these."""
         self._opponents[name] = {each: self._opponents[name][each] for each in versions}
