@@ -268,3 +268,17 @@ def test_divergence_ends_a_match_with_nothing_earned():
 def test_mistakes_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         RoboSumo(**arguments)
+
+
+def test_what_is_seen_is_part_of_the_state():
+    """Contact forces too, which the simulation computes only as it steps."""
+    world, other = begun(num=2), begun(num=2, seed=9)
+    world.shaping = 0.3
+    while not world.observe_side(0)[:, 29:107].any(axis=1).all():
+        world.advance(nothing(world))
+    other.set_state(world.get_state())
+    for mine, theirs in zip(world.observe(), other.observe(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    one, two = world.advance(nothing(world)), other.advance(nothing(other))
+    for name, term in one.terms.items():
+        np.testing.assert_array_equal(term, two.terms[name])
