@@ -39,7 +39,14 @@ def lost(places: Floats, heights: Floats, ring: float) -> Bools:
     return (heights < LOW) | (np.abs(places).max(axis=2) >= ring)
 
 
-def shaping(before: Floats, after: Floats, actions: tuple[Floats, Floats], dt: float, weight: float) -> dict:
+def shaping(
+    before: Floats,
+    after: Floats,
+    actions: tuple[Floats, Floats],
+    dt: float,
+    weight: float,
+    approach: float = APPROACH,
+) -> dict:
     """Rewards for trying, (n, 2) each.
 
     Args:
@@ -48,6 +55,7 @@ def shaping(before: Floats, after: Floats, actions: tuple[Floats, Floats], dt: f
         actions: (n, A) of each side.
         dt: Seconds per step.
         weight: What all of them are multiplied by.
+        approach: Reward for a metre per second towards the opponent.
     """
     other = after[:, ::-1]
     toward = other - before
@@ -56,7 +64,7 @@ def shaping(before: Floats, after: Floats, actions: tuple[Floats, Floats], dt: f
     distance = np.maximum(_length(toward), 1e-9)
     speed = (moved[..., 0] * toward[..., 0] + moved[..., 1] * toward[..., 1]) / distance
     effort = np.stack([np.add.reduce(each * each, axis=1) for each in actions], axis=1)
-    terms = (CONTROL * effort, APPROACH * np.maximum(speed, 0.0), PUSH * np.exp(-_length(other)))
+    terms = (CONTROL * effort, approach * np.maximum(speed, 0.0), PUSH * np.exp(-_length(other)))
     return {name: weight * term for name, term in zip(SHAPING, terms, strict=True)}
 
 

@@ -11,7 +11,7 @@ from metarl.envs.crew import Crew, Player
 from metarl.envs.opponent_tasks import ZERO, OpponentTasks, Versions, read_pool
 from metarl.envs.opponents import OpponentPolicy
 from metarl.envs.sumo import DEFAULT_PHYSICS, RoboSumo
-from metarl.envs.sumo_rules import Result
+from metarl.envs.sumo_rules import APPROACH, Result
 from metarl.envs.task_distributions import Task
 from metarl.envs.world import ALL, Floats, Mark, Outcome, Rows
 from metarl.envs.wrestlers import MAT_TOP
@@ -64,6 +64,7 @@ class RoboSumoSingle:
         horizon: int = 500,
         physics: str = DEFAULT_PHYSICS,
         shaping: float = 1.0,
+        approach: float = APPROACH,
         force_transform: str = "abs",
         tatami_size: float = 2.0,
         noise: float = 0.1,
@@ -78,6 +79,7 @@ class RoboSumoSingle:
             horizon=horizon,
             physics=physics,
             shaping=shaping,
+            approach=approach,
             force_transform=force_transform,
             tatami_size=tatami_size,
             noise=noise,

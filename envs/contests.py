@@ -1,0 +1,140 @@
+"""Matches of sumo between two policies, and tournaments of many."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metarl.envs.contestants import Contestant
+from metarl.envs.crew import Crew
+from metarl.envs.sumo_matches import SumoMatches
+from metarl.envs.sumo_rules import Result
+
+MOST = 64
+"""Matches that are played side by side."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Matches between two."""
+
+    one: str
+    """Name of the first."""
+    two: str
+    """Name of the second."""
+    results: tuple[int, ...]
+    """The :class:`metarl.envs.sumo_rules.Result` of the first in each match."""
+
+    def count(self, result: Result) -> int:
+        """How many matches ended so for the first."""
+        return self.results.count(int(result))
+
+    @property
+    def wins(self) -> float:
+        """Share of the matches that the first won."""
+        return self.count(Result.WIN) / len(self.results)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of that share."""
+        return proportion_interval(self.count(Result.WIN), len(self.results))
+
+
+def proportion_interval(count: int, total: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927), which is sound near 0 and 1, too.
+
+    Args:
+        count: How often it happened.
+        total: Of how many, 1 or more.
+    """
+    z, p = 1.959964, count / total
+    middle = (p + z * z / (2 * total)) / (1 + z * z / total)
+    half = z * np.sqrt(p * (1 - p) / total + z * z / (4 * total * total)) / (1 + z * z / total)
+    low, high = (0.0 if count == 0 else middle - half), (1.0 if count == total else middle + half)
+    return float(low), float(high)
+
+
+def play(one: Contestant, two: Contestant, num: int = 100, seed: int = 0, physics: str = "fast") -> Contest:
+    """Matches between two, from random starts, both acting with the noise of their policies.
+
+    Args:
+        one: The first side.
+        two: The second.
+        num: How many matches.
+        seed: Match i starts from seed + i; equal for every pair of contestants.
+        physics: As in :class:`metarl.envs.sumo.RoboSumo`.
+
+    Raises:
+        ValueError: If there is no match to be played.
+    """
+    if num < 1:
+        raise ValueError(f"expected 1 match or more, got {num}")
+    results: list[int] = []
+    while len(results) < num:
+        part = min(MOST, num - len(results))
+        for _, found in _matches(one, two, part, seed + len(results), physics):
+            if found is not None:
+                results += found[:, 0].tolist()
+    return Contest(one.name, two.name, tuple(results))
+
+
+def film(
+    one: Contestant,
+    two: Contestant,
+    rounds: int,
+    seed: int = 0,
+    physics: str = "fast",
+    size: tuple[int, int] = (640, 480),
+) -> Iterator[tuple[NDArray[np.uint8], int, tuple[int, int]]]:
+    """Pictures of some matches, one after another.
+
+    Args:
+        one: The first side.
+        two: The second.
+        rounds: How many matches.
+        seed: As in :func:`play`.
+        physics: Likewise.
+        size: Width and height in pixels.
+
+    Yields:
+        For every step the picture, the number of the round from 1, and how many rounds each side has won.
+    """
+    score = [0, 0]
+    for number in range(rounds):
+        for matches, found in _matches(one, two, 1, seed + number, physics, size):
+            if found is not None:
+                for side in (0, 1):
+                    score[side] += int(found[0, side] == Result.WIN)
+            yield matches.render(), number + 1, (score[0], score[1])
+
+
+def _matches(
+    one: Contestant, two: Contestant, num: int, seed: int, physics: str, size: tuple[int, int] = (640, 480)
+) -> Iterator[tuple[SumoMatches, NDArray[np.int64] | None]]:
+    """Play until all have ended: after each step the matches, and with the last one the results (n, 2)."""
+    pairing = f"{one.body}-vs-{two.body}"
+    matches = SumoMatches(pairing, num, autoreset=False, physics=physics, width=size[0], height=size[1])
+    crews = []
+    for side, each in enumerate((one, two)):
+        crew = Crew(num, matches.world.action_sizes[side], matches.horizon)
+        crew.assign(np.arange(num), [each.policy] * num)
+        crew.begin(np.arange(num), [np.random.default_rng([seed + i, side]) for i in range(num)])
+        crews.append(crew)
+    seen = matches.reset(seed)
+    try:
+        while True:
+            step = matches.step((crews[0].act(seen[0]), crews[1].act(seen[1])))
+            seen = step.observations
+            if matches.finished.all():
+                yield matches, step.results
+                return
+            yield matches, None
+    finally:
+        matches.close()
+
+
+def pairs(contestants: Sequence[Contestant]) -> list[tuple[Contestant, Contestant]]:
+    """Everyone against everyone else, once."""
+    return list(combinations(contestants, 2))

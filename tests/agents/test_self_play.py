@@ -1,0 +1,150 @@
+"""Self-play: who is met, what is kept, and that a resumed training goes on as if it had never stopped."""
+
+from collections import Counter
+from dataclasses import replace
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from metarl import checkpoints
+from metarl.agents.experiment import Experiment
+from metarl.agents.experiments import open_run, resume, train
+from metarl.agents.opponent_arrays import of_learner, of_meta_policy
+from metarl.agents.self_play import CONFIG, ITSELF, SelfPlayConfig
+from metarl.agents.self_play_training import STILL, SelfPlayTraining
+
+WORLD = "metarl/RoboSumo-Ant-vs-Ant-v0"
+OPTIONS = {"physics": "fast"}
+
+
+def small(**changes) -> SelfPlayConfig:
+    ppo = replace(CONFIG.ppo, environments=4, horizon=8, batch_size=16, epochs=1)
+    recurrent = replace(CONFIG.recurrent, environments=4, horizon=8, batch_size=16, epochs=1, unroll=4)
+    return replace(CONFIG, **{"snapshot_every": 2, "ppo": ppo, "recurrent": recurrent, **changes})
+
+
+def training(folder=None, steps=10**6, **changes) -> SelfPlayTraining:
+    experiment = Experiment(WORLD, steps=steps, world_options=OPTIONS, evaluation_tasks=2)
+    made = SelfPlayTraining(experiment, small(**changes), torch.device("cpu"))
+    made.folder = folder
+    return made
+
+
+def test_shares_of_the_matches_are_against_the_newest_the_one_that_stands_and_the_pool():
+    made = training(newest=0.5, still=0.25)
+    assert made.draw(made.env, 8, "train", np.random.default_rng(0)) == [STILL] * 8, (
+        "nobody else is there yet"
+    )
+    for version in range(5):
+        made.env.tasks.add(ITSELF, version, of_learner(made.model))
+    counts = Counter()
+    for seed in range(50):
+        tasks = made.draw(made.env, 40, "train", np.random.default_rng(seed))
+        counts.update((task["opponent"], task["version"]) for task in tasks)
+    assert counts["zero", 0] == 500
+    assert counts[ITSELF, 4] == pytest.approx(1000 + 100, abs=35)
+    for version in range(4):
+        assert counts[ITSELF, version] == pytest.approx(100, abs=35)
+
+
+def test_no_opponent_is_older_than_asked_for():
+    made = training(newest=0.0, still=0.0, oldest=0.6)
+    for version in range(11):
+        made.env.tasks.add(ITSELF, version, of_learner(made.model))
+    tasks = made.draw(made.env, 400, "train", np.random.default_rng(0))
+    assert {task["version"] for task in tasks} == set(range(6, 11))
+
+
+@pytest.mark.parametrize("body", ["mlp", "lstm"])
+def test_an_opponent_acts_as_the_learner_that_it_was_made_of(body):
+    made = training(body=body)
+    made.collect(np.random.default_rng(0))
+    arrays = of_learner(made.model)
+    noiseless = arrays | {"log_std": np.full(8, -100.0, np.float32)}
+    made.env.tasks.add("twin", 0, noiseless)
+    player = made.env.tasks.player({"opponent": "twin", "version": 0})
+    from metarl.envs.crew import Crew
+
+    crew = Crew(3, 8, 6)
+    crew.assign(np.arange(3), [player] * 3)
+    crew.begin(np.arange(3), [np.random.default_rng(i) for i in range(3)])
+    rng, state, start = np.random.default_rng(1), None, np.ones(3, dtype=bool)
+    for _ in range(6):
+        obs = rng.standard_normal((3, 120)).astype(np.float32)
+        expected, state = made.model.predict(obs, state, start, deterministic=True)
+        start = np.zeros(3, dtype=bool)
+        np.testing.assert_allclose(crew.act(obs), expected, atol=2e-5)
+
+
+def test_a_meta_policy_is_an_opponent_too():
+    from metarl.agents import preset
+    from metarl.agents.agent import Agent
+    from metarl.agents.meta_parameters import MetaParameters
+
+    config = preset("promp")
+    agent = Agent(MetaParameters(120, 8, 500, config), config)
+    crew_env = gymnasium.make(WORLD, **OPTIONS).unwrapped
+    crew_env.tasks.add("meta", 0, of_meta_policy(agent) | {"log_std": np.full(8, -100.0, np.float32)})
+    crew_env.reset(seed=0, options={"task": {"opponent": "meta", "version": 0}})
+    theirs = crew_env.world.match.observe_side(1)
+    crew_env.step(np.zeros(8))
+    sent = crew_env.world.match.simulation.bind("ctrl")[0, 8:]
+    np.testing.assert_allclose(sent, agent.predict(theirs[0], deterministic=True)[0], atol=2e-5)
+    config = preset("cavia")
+    agent = Agent(MetaParameters(120, 8, 500, config), config)
+    with pytest.raises(ValueError, match="context_size=0"):
+        of_meta_policy(agent)
+
+
+def test_versions_are_kept_and_rewards_for_trying_fade(tmp_path):
+    made = training(tmp_path, steps=4 * 8 * 10, shaping_until=0.5)
+    weights = []
+    for i in range(6):
+        made.collect(np.random.default_rng(i))
+        weights.append(made.env.world.shaping)
+    np.testing.assert_allclose(weights, [1.0, 0.8, 0.6, 0.4, 0.2, 0.0], atol=1e-12)
+    assert made.env.tasks.versions(ITSELF) == [0, 1, 2]
+    assert sorted(each.stem for each in (tmp_path / ITSELF).glob("*.json")) == ["v0000", "v0001", "v0002"]
+
+
+@pytest.mark.parametrize("body", ["mlp", "lstm"])
+def test_a_resumed_training_is_as_one_that_never_stopped(tmp_path, body):
+    config = small(body=body)
+    experiment = Experiment(
+        WORLD, steps=32 * 5, seed=3, out=str(tmp_path / "whole"), evaluate_every=0, checkpoint_every=1,
+        world_options=OPTIONS,
+    )  # fmt: skip
+    whole = train("self-play", experiment, config, quiet=True)
+    parts = train(
+        "self-play", replace(experiment, steps=32 * 3, out=str(tmp_path / "parts")), config, quiet=True
+    )
+    parts = resume(parts.path, steps=32 * 5, quiet=True)
+    states = [checkpoints.load(checkpoints.latest(run.path / "checkpoints"))[0] for run in (whole, parts)]
+    for name, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][name]), name
+    assert (parts.path / "opponents" / ITSELF / "v0002.safetensors").exists()
+    lives = open_run(parts.path)._restored()[0].live([[STILL] * 2] * 3, np.random.default_rng(0))
+    assert lives.measures["score"].shape == (3, 2)
+    assert set(np.unique(lives.measures["score"])) <= {-1.0, 0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"newest": 0.9, "still": 0.2}, "more than all matches"),
+        ({"snapshot_every": 0}, "snapshot_every=0"),
+        ({"oldest": 1.0}, "use newest=1.0"),
+        ({"shaping_until": 0.0}, "share in"),
+    ],
+)
+def test_settings_out_of_range_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        small(**changes)
+
+
+def test_a_world_without_opponents_is_refused():
+    experiment = Experiment("metarl/PointNavigation-v0")
+    with pytest.raises(ValueError, match="tasks are opponents"):
+        SelfPlayTraining(experiment, CONFIG, torch.device("cpu"))

@@ -1,0 +1,131 @@
+"""Matches between policies, tournaments and ratings."""
+
+import numpy as np
+import pytest
+import torch
+
+from metarl import checkpoints
+from metarl.envs.contestants import Contestant, contestant, everyone
+from metarl.envs.contests import Contest, film, pairs, play, proportion_interval
+from metarl.envs.opponents import OpponentPolicy
+from metarl.envs.ratings import Rating, rate, win_probability
+from metarl.envs.sumo_rules import Result
+
+
+def policy(bias: float, size: int = 120, actions: int = 8) -> OpponentPolicy:
+    return OpponentPolicy(
+        {
+            "obs_mean": np.zeros(size),
+            "obs_std": np.ones(size),
+            "obs_clip": np.array(5.0),
+            "log_std": np.full(actions, -1.0),
+            "layers.0.weight": np.zeros((actions, size)),
+            "layers.0.bias": np.full(actions, bias),
+        }
+    )
+
+
+def pool(folder):
+    for name, version, size, actions in (("a", 1, 120, 8), ("a", 12, 120, 8), ("b", 3, 208, 16)):
+        arrays = {n: torch.tensor(x) for n, x in policy(version / 100, size, actions).arrays.items()}
+        checkpoints.save(folder / name / f"v{version:04d}", arrays, {"version": version})
+    return folder
+
+
+def test_a_wrestler_is_found_by_name_version_file_and_run(tmp_path):
+    place = pool(tmp_path / "pool")
+    assert contestant("a", place).name == "a@12"
+    assert contestant("a@1", place).body == "Ant"
+    assert contestant("b@v3", place).body == "Spider"
+    assert contestant(str(place / "a" / "v0012.safetensors")).name == "a@v0012"
+    assert contestant("zero-bug") == Contestant("zero-bug", "Bug", None)
+    assert [each.name for each in everyone(place)] == ["a@1", "a@12", "b@3"]
+    run = tmp_path / "run"
+    (run / "opponents").mkdir(parents=True)
+    (place / "a").rename(run / "opponents" / "self")
+    assert contestant(f"{run}@1").name == f"{run}@1"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("aa", "did you mean 'a'"),
+        ("a@2", "no version '2': it has 1, 12"),
+        ("zero-cat", "did you mean 'zero-ant'"),
+    ],
+)
+def test_who_is_not_there_is_said_with_the_nearest(tmp_path, text, message):
+    place = pool(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        contestant(text, place)
+    with pytest.raises(ValueError, match="no run of self-play"):
+        contestant(str(tmp_path))
+
+
+def test_matches_are_the_same_again_and_one_by_one():
+    one, two = Contestant("one", "Ant", policy(0.9)), Contestant("zero-spider", "Spider", None)
+    found = play(one, two, num=3, seed=5)
+    assert found == play(one, two, num=3, seed=5)
+    alone = [play(one, two, num=1, seed=5 + i).results[0] for i in range(3)]
+    assert found.results == tuple(alone)
+    assert Result.NONE not in found.results
+    with pytest.raises(ValueError, match="1 match or more"):
+        play(one, two, num=0)
+
+
+def test_a_spider_that_does_nothing_loses_to_an_ant_that_does_nothing():
+    found = play(contestant("zero-ant"), contestant("zero-spider"), num=4)
+    assert found.count(Result.WIN) == 4
+    assert found.wins == 1.0
+
+
+def test_films_tell_the_round_and_the_score():
+    pytest.importorskip("OpenGL")
+    one, two = contestant("zero-ant"), contestant("zero-spider")
+    try:
+        frames = list(film(one, two, 2, size=(64, 48)))
+    except Exception as error:
+        pytest.skip(f"nothing to draw with: {error}")
+    assert {number for _, number, _ in frames} == {1, 2}
+    assert frames[-1][2] == (2, 0)
+    assert frames[0][0].shape == (48, 64, 3)
+
+
+def test_the_interval_of_a_share_is_wilsons():
+    low, high = proportion_interval(9, 10)
+    assert (low, high) == pytest.approx((0.5958, 0.9821), abs=1e-4)
+    assert proportion_interval(0, 10)[0] == 0.0
+    assert proportion_interval(10, 10)[1] == 1.0
+
+
+def test_everyone_meets_everyone_else_once():
+    names = [contestant(f"zero-{each}") for each in ("ant", "bug", "spider")]
+    assert [(a.body, b.body) for a, b in pairs(names)] == [
+        ("Ant", "Bug"),
+        ("Ant", "Spider"),
+        ("Bug", "Spider"),
+    ]
+
+
+def test_ratings_order_wrestlers_by_their_wins():
+    pytest.importorskip("openskill")
+    won, lost, drawn = int(Result.WIN), int(Result.LOSS), int(Result.DRAW)
+    contests = [
+        Contest("strong", "weak", (won,) * 18 + (lost,) * 2),
+        Contest("strong", "middle", (won,) * 15 + (lost,) * 5),
+        Contest("weak", "middle", (lost,) * 15 + (won,) * 5),
+    ]
+    found = rate(contests)
+    assert [each.name for each in found] == ["strong", "middle", "weak"]
+    assert found[0].sigma < 25 / 3
+    assert win_probability(found[0], found[2]) > 0.7
+    assert win_probability(found[0], found[2]) + win_probability(found[2], found[0]) == pytest.approx(1)
+    even = rate([Contest("a", "b", (drawn,) * 20)])
+    assert even[0].mu == pytest.approx(even[1].mu, abs=1e-9)
+    assert Rating("a", 25.0, 5.0).rank == 10.0
+
+
+def test_matches_whose_physics_broke_down_do_not_count():
+    pytest.importorskip("openskill")
+    found = rate([Contest("a", "b", (int(Result.NONE),) * 3)])
+    assert [each.mu for each in found] == [25.0, 25.0]
