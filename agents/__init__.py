@@ -28,7 +28,8 @@ def preset(name: str):
         name: A key of `AGENTS`.
 
     Returns:
-        A frozen dataclass: `MetaPolicyGradient`, for the baselines `PPOConfig` or `RecurrentPPOConfig`, or `SelfPlayConfig`.
+        A frozen dataclass: `MetaPolicyGradient`, for the baselines `PPOConfig` or `RecurrentPPOConfig`, or
+        `SelfPlayConfig`.
 
     Raises:
         ValueError: There is no such agent; the message names the nearest.

@@ -184,8 +184,9 @@ def live(
         keep_actions: Whether to return the actions too.
 
     Returns:
-        Returns of all episodes, what the world tells of them (see `metarl.agents.lives.Tally`), and the measures of `adapt_to_buffer`, which come of the
-        update before an episode, so that the first has none (NaN). Actions after the end of an episode are 0.
+        Returns of all episodes, what the world tells of them (see `metarl.agents.lives.Tally`), and the measures of
+        `adapt_to_buffer`, which come of the update before an episode, so that the first has none (NaN). Actions after
+        the end of an episode are 0.
     """
     shape = (len(lifetimes), len(lifetimes[0]))
     returns, actions = np.zeros(shape), []

@@ -140,8 +140,9 @@ def live(
         reward_scale: What rewards are multiplied by before they are learned from, as in training.
 
     Returns:
-        Returns; what the world tells (see `metarl.agents.lives.Tally`); and of tracking `inner_kl`, the mean KL divergence of an episode's policy
-        from the trained one on the observations of the episode before (NaN for the first).
+        Returns; what the world tells (see `metarl.agents.lives.Tally`); and of tracking `inner_kl`, the mean KL
+        divergence of an episode's policy from the trained one on the observations of the episode before (NaN for the
+        first).
     """
     T, E = len(lifetimes), len(lifetimes[0])
     seeds, rngs, shuffles = episode_seeds(rng, T, E), rng.spawn(T), rng.spawn(T)

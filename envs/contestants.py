@@ -30,8 +30,8 @@ def contestant(text: str, pool: str | Path | None = None) -> Contestant:
     """A wrestler by what a user calls it.
 
     Args:
-        text: `NAME` or `NAME@VERSION` of a pool, by default its newest; a file `.../v0003.safetensors`; the folder of a run
-            of self-play, `RUN` or `RUN@VERSION`; or `zero-ant`, `zero-bug`, `zero-spider`, which stand still.
+        text: `NAME` or `NAME@VERSION` of a pool, by default its newest; a file `.../v0003.safetensors`; the folder of a
+            run of self-play, `RUN` or `RUN@VERSION`; or `zero-ant`, `zero-bug`, `zero-spider`, which stand still.
         pool: Folder of the pool; unset, the one that comes with the package.
 
     Raises:

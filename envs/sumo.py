@@ -104,8 +104,8 @@ class RoboSumo:
     For each side the sum of these, all in info; the first three are multiplied by `shaping`:
 
     * `reward_control = -0.1 * sum(action ** 2)`
-    * `reward_approach = approach * max(v . u, 0)`, own velocity over the step in the direction from where one was to where
-      the opponent is
+    * `reward_approach = approach * max(v . u, 0)`, own velocity over the step in the direction from where one was to
+      where the opponent is
     * `reward_push = -10 * exp(-d)`, d the opponent's distance from the middle
     * `reward_win = 2000` if the opponent is down or out, else 0
     * `reward_lose = -2000` if one is down or out oneself, else 0

@@ -36,6 +36,13 @@ VERBS: dict[str, Verb] = {
     "render": Verb("RUN | --world ID", "a video of an agent, or of a world", "metarl.commands.render:render"),
     "plot": Verb("RUN... --out PNG", "learning and adaptation curves", "metarl.commands.runs:plot"),
     "watch": Verb("[DIR]", "TensorBoard on a folder of runs", "metarl.commands.watch:watch"),
+    "match": Verb("A B [--rounds N]", "two wrestlers of sumo meet", "metarl.commands.match:match"),
+    "tournament": Verb(
+        "[WRESTLER...]", "everyone against everyone else, with ratings", "metarl.commands.match:tournament"
+    ),
+    "zoo": Verb(
+        "import PATH", "opponents from a clone of the original RoboSumo", "metarl.commands.match:zoo"
+    ),
     "demo": Verb("[flags]", "train, adapt, plot and film an agent, in minutes", "metarl.commands.demo:demo"),
     "fewshot": Verb(
         "VERB ...", "few-shot image classifiers, by the same verbs", "metarl.commands.fewshot:fewshot"

@@ -1,0 +1,221 @@
+"""`metarl match`, `metarl tournament` and `metarl zoo`: who wins at sumo."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from metarl.commands.flags import parse, wants_help
+from metarl.configs import read_json, write_json
+from metarl.names import unknown
+
+WRESTLERS = (
+    "Wrestlers: NAME or NAME@VERSION of the zoo (`metarl list zoo`) or of a --pool, RUN or RUN@VERSION of self-play, a "
+    "file v0001.safetensors, or zero-ant, zero-bug, zero-spider, which stand still."
+)
+Physics = Literal["fast", "rk4"]
+
+
+@dataclass(frozen=True)
+class Match:
+    """Who meets whom."""
+
+    one: Annotated[str, Positional, arg(metavar="A")]
+    """The first wrestler."""
+    two: Annotated[str, Positional, arg(metavar="B")]
+    """The second."""
+    rounds: int = 100
+    """How many matches."""
+    seed: int = 0
+    """Of starts and actions."""
+    physics: Physics = "fast"
+    """As trained by default, or rk4, the original's."""
+    pool: str | None = None
+    """Folder of a pool of opponents, instead of the zoo that comes with the package."""
+    out: str | None = None
+    """Film all rounds into this video, .mp4 or .gif."""
+
+
+@dataclass(frozen=True)
+class Tournament:
+    """Who takes part."""
+
+    wrestlers: Annotated[tuple[str, ...], Positional, arg(metavar="WRESTLER...")] = ()
+    """Two or more; none, all versions of the pool."""
+    rounds: int = 100
+    """Matches of every pair."""
+    seed: int = 0
+    """Of starts and actions."""
+    physics: Physics = "fast"
+    """As trained by default, or rk4, the original's."""
+    pool: str | None = None
+    """Folder of a pool of opponents, instead of the zoo that comes with the package."""
+    out: str = "tournament.json"
+    """Results; a tournament that was stopped goes on from them."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """A clone of the original repository, as a pool of opponents."""
+
+    path: Annotated[str, Positional, arg(metavar="PATH")]
+    """Folder that openai/robosumo was cloned into."""
+    out: str = "opponents"
+    """Folder of the pool; the wrestlers are then NAME@VERSION with --pool, and opponents of the worlds by
+    --world-options opponents=FOLDER."""
+
+
+def match(arguments: list[str]) -> int:
+    """Play, and print who won how often."""
+    purpose = f"Let two wrestlers meet, again and again. {WRESTLERS}"
+    options = parse(Match, "metarl match", arguments, purpose)
+    from metarl.envs.contestants import contestant
+    from metarl.envs.contests import play
+
+    if options.rounds < 1:
+        raise ValueError(f"--rounds {options.rounds}, expected 1 or more")
+    one, two = (contestant(each, options.pool) for each in (options.one, options.two))
+    if options.out is not None:
+        print(_film(options, one, two))
+        return 0
+    print(summary(play(one, two, options.rounds, options.seed, options.physics)))
+    return 0
+
+
+def summary(contest: Any) -> str:
+    """How matches ended, in words."""
+    from metarl.envs.sumo_rules import Result
+
+    total, (low, high) = len(contest.results), contest.interval
+    rest = contest.count(Result.BOTH_LOST) + contest.count(Result.NONE)
+    ended = [
+        f"won {contest.count(Result.WIN)}",
+        f"lost {contest.count(Result.LOSS)}",
+        f"drew {contest.count(Result.DRAW)}",
+        *([f"{rest} without a winner"] if rest else []),
+    ]
+    return (
+        f"{contest.one} against {contest.two}, {total} matches: {', '.join(ended)}; "
+        f"wins {100 * contest.wins:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    )
+
+
+def _film(options: Match, one: Any, two: Any) -> Path:
+    from metarl import videos
+    from metarl.envs.contests import film
+
+    out = videos.check_suffix(str(options.out))
+
+    def frames() -> Any:
+        pictures = film(one, two, options.rounds, options.seed, options.physics)
+        for step, (picture, number, score) in enumerate(pictures):
+            if step % 2 == 0:  # at real speed, half the frames
+                text = f"{one.name} {score[0]} : {score[1]} {two.name}, round {number} of {options.rounds}"
+                yield videos.caption(picture, text)
+
+    return videos.write_video(out, frames(), 10)
+
+
+def tournament(arguments: list[str]) -> int:
+    """Everyone against everyone else: a table of wins and the ratings."""
+    purpose = f"Everyone against everyone else, with ratings. {WRESTLERS}"
+    options = parse(Tournament, "metarl tournament", arguments, purpose)
+    from metarl.envs.contestants import contestant, everyone
+    from metarl.envs.contests import pairs, play
+    from metarl.progress import Progress
+
+    if options.rounds < 1:
+        raise ValueError(f"--rounds {options.rounds}, expected 1 or more")
+    chosen = [contestant(each, options.pool) for each in options.wrestlers] or everyone(options.pool)
+    names = [each.name for each in chosen]
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise ValueError(
+            f"a tournament needs two different wrestlers or more, got {', '.join(names) or 'none'}"
+        )
+    protocol = {"rounds": options.rounds, "seed": options.seed, "physics": options.physics}
+    done, contests = _resumed(options.out, protocol), []
+    every = pairs(chosen)
+    with Progress("tournament", len(every)) as progress:
+        progress.start(0)
+        for number, (one, two) in enumerate(every, 1):
+            key = f"{one.name} {two.name}"
+            if key not in done:
+                done[key] = list(play(one, two, options.rounds, options.seed, options.physics).results)
+                write_json(options.out, {"protocol": protocol, "results": done})
+            contests.append(_contest(one.name, two.name, done[key]))
+            progress.update(number, {})
+    print(table(names, contests))
+    print(f"\nresults: {options.out}")
+    return 0
+
+
+def _contest(one: str, two: str, results: list[int]) -> Any:
+    from metarl.envs.contests import Contest
+
+    return Contest(one, two, tuple(results))
+
+
+def _resumed(out: str, protocol: dict[str, Any]) -> dict[str, list[int]]:
+    """Results that are there already.
+
+    Raises:
+        ValueError: They are of another protocol.
+    """
+    if not Path(out).exists():
+        return {}
+    found = read_json(out)
+    if not isinstance(found, dict) or found.get("protocol") != protocol:
+        raise ValueError(f"{out} has other results than those of {protocol}: name another file by --out")
+    return dict(found["results"])
+
+
+def table(names: list[str], contests: list[Any]) -> str:
+    """Wins in per cent of the row against the column, and ratings, as Markdown.
+
+    Args:
+        names: Everyone.
+        contests: Between each two, once.
+    """
+    from metarl.envs.ratings import rate
+    from metarl.envs.sumo_rules import Result
+    from metarl.plots import markdown_table
+
+    shares: dict[tuple[str, str], float] = {}
+    for each in contests:
+        shares[each.one, each.two] = each.wins
+        shares[each.two, each.one] = each.count(Result.LOSS) / len(each.results)
+    rows = [[one, *(f"{100 * shares[one, two]:.0f}" if one != two else "" for two in names)] for one in names]
+    wins = markdown_table(["wins in %", *names], rows)
+    rated = [
+        [each.name, f"{each.rank:.1f}", f"{each.mu:.1f}", f"{each.sigma:.2f}"] for each in rate(contests)
+    ]
+    return f"{wins}\n\n{markdown_table(['wrestler', 'mu - 3 sigma', 'mu', 'sigma'], rated)}"
+
+
+def zoo(arguments: list[str]) -> int:
+    """What can be done with trained policies of others: import them."""
+    if wants_help(arguments[:1]) or not arguments:
+        print(
+            "usage: metarl zoo import PATH [--out FOLDER]\n\nMake a pool of opponents of the policies of the original"
+        )
+        print(
+            "RoboSumo, from your own clone of openai/robosumo. What comes with the package: metarl list zoo"
+        )
+        return 0 if arguments else 2
+    if arguments[0] != "import":
+        raise unknown("verb of metarl zoo", arguments[0], ["import"])
+    options = parse(Import, "metarl zoo import", arguments[1:], "Read the policies of the original RoboSumo.")
+    import torch
+
+    from metarl import checkpoints
+    from metarl.envs.original_zoo import read_original_zoo
+
+    found = read_original_zoo(options.path)
+    for each in found:
+        tensors = {name: torch.as_tensor(array) for name, array in each.policy.arrays.items()}
+        place = Path(options.out) / each.name / f"v{each.version:04d}"
+        checkpoints.save(place, tensors, {"version": each.version, "source": "openai/robosumo"})
+        print(f"{each.name}@{each.version}")
+    print(f"\n{len(found)} opponents: metarl match ant-lstm zero-ant --pool {options.out}")
+    return 0
