@@ -115,8 +115,13 @@ def summary(evaluations: Sequence[LifetimeEvaluation], of: str = "return") -> li
     return rows
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of `summary` as Markdown: for each group a table with a row per method and a column per episode."""
+def table(rows: Sequence[Mapping[str, Any]], unit: str = "episode") -> str:
+    """Rows of `summary` as Markdown: for each group a table with a row per method and a column per episode.
+
+    Args:
+        rows: Of `summary`.
+        unit: What the columns are.
+    """
     groups, decimals = dict.fromkeys(row["group"] for row in rows), _decimals(rows)
     texts = []
     for group in groups:
@@ -125,7 +130,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             if row["group"] == group:
                 cells.setdefault(row["method"], []).append(_cell(row, decimals))
         episodes = max(map(len, cells.values()))
-        heads = ["method", *(f"episode {e + 1}" if e == 0 else str(e + 1) for e in range(episodes))]
+        heads = ["method", *(f"{unit} {e + 1}" if e == 0 else str(e + 1) for e in range(episodes))]
         text = markdown_table(heads, [[method, *each] for method, each in cells.items()])
         texts.append(text if len(groups) == 1 else f"**{group}**\n\n{text}")
     return "\n\n".join(texts)

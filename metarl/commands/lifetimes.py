@@ -16,6 +16,7 @@ def evaluate_lifetimes(options: Any) -> int:
         options: `metarl.commands.runs.Evaluate`.
     """
     from metarl.agents.experiments import AgentRun
+    from metarl.agents.games import by_quarters, episodes_per_round
     from metarl.agents.lifetime_evaluation import summary, table
     from metarl.lifetime_plots import lifetime_curves
 
@@ -29,6 +30,10 @@ def evaluate_lifetimes(options: Any) -> int:
     ]
     rows = summary(found)
     print(f"return by episode: mean [95 % interval]\n\n{table(rows)}\n")
+    per_round = episodes_per_round(found[0].protocol["schedule"])
+    if per_round is not None:
+        quarters = table(summary([by_quarters(each, per_round) for each in found]), "quarter of the game")
+        print(f"share of rounds won: mean [95 % interval]\n\n{quarters}\n")
     for each in trained:
         print(f"scores: {each.path / 'lifetimes.json'}")
     world = str(trained[0].experiment.world).removeprefix("metarl/")
