@@ -36,3 +36,8 @@ class Experiment:
             raise ValueError(f"steps={self.steps}, expected 1 or more environment steps")
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}, expected 0 or more")
+        if "horizon" in self.world_options:
+            raise ValueError(
+                "the world's option horizon is the agent's to set: use --sampling.horizon, or --horizon of ppo, "
+                "recurrent-ppo and rl2"
+            )

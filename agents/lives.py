@@ -107,8 +107,8 @@ def label(lifetime: Sequence[dict]) -> str:
     }
     parts = []
     for key, value in kept.items():
-        numbers = np.ravel(np.asarray(value, dtype=float))
-        parts.append(" ".join([key, *(f"{number:g}" for number in numbers[:6])]))
+        entries = np.ravel(np.asarray(value))[:6].tolist()
+        parts.append(" ".join([key, *(each if isinstance(each, str) else f"{each:g}" for each in entries)]))
     return ", ".join(parts)
 
 

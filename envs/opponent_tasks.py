@@ -156,10 +156,6 @@ class OpponentTasks(TaskDistribution):
             {"opponent": name, "version": each} for name in self.names(split) for each in self.versions(name)
         ]
 
-    def name(self, task: Task) -> str:
-        """Name and version."""
-        return f"{task['opponent']} v{task['version']}"
-
     def check(self, task: Task) -> Task:
         """A copy of the task, whose opponent and version must be there."""
         check_keys(task, self.keys)

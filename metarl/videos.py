@@ -104,8 +104,9 @@ def task_text(task: Mapping[str, Any]) -> str:
     """A task in a few words for a caption, e.g. `direction -1` or `goal 0.5 -1.2`."""
     parts = []
     for name, value in task.items():
-        numbers = np.ravel(np.asarray(value, dtype=float))
-        shown = " ".join(f"{number:.3g}" for number in numbers[:3]) + (" ..." if numbers.size > 3 else "")
+        entries = np.ravel(np.asarray(value)).tolist()
+        shown = " ".join(each if isinstance(each, str) else f"{each:.3g}" for each in entries[:3])
+        shown += " ..." if len(entries) > 3 else ""
         parts.append(f"{name} {shown}")
     return ", ".join(parts)
 

@@ -170,3 +170,8 @@ def test_a_wrong_observation_is_refused(tmp_path):
 def test_the_world_is_unknown():
     with pytest.raises(gymnasium.error.Error):
         train("promp", Experiment(world="metarl/CheetahDirr-v0", steps=10))
+
+
+def test_a_horizon_among_the_worlds_options_is_refused():
+    with pytest.raises(ValueError, match=r"--sampling\.horizon"):
+        Experiment("metarl/CheetahDir-v0", world_options={"horizon": 5})

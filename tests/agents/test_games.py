@@ -1,8 +1,13 @@
 """Rounds and games from the scores of matches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from metarl.agents import preset
+from metarl.agents.experiment import Experiment
+from metarl.agents.experiments import train
 from metarl.agents.games import by_quarters, episodes_per_round, games_won, rounds, winner
 from metarl.agents.lifetime_evaluation import LifetimeEvaluation
 
@@ -41,3 +46,23 @@ def test_only_rising_versions_are_games():
     assert episodes_per_round({"schedule": "rising-versions", "episodes_per_round": 5}) == 5
     assert episodes_per_round({"schedule": "drift"}) is None
     assert episodes_per_round(None) is None
+
+
+def test_agents_play_games_against_an_opponent_that_goes_on_training(tmp_path):
+    """Self-play makes the opponent; the game is lived adapting and not, in training and afterwards."""
+    world, fast = "metarl/RoboSumo-Ant-vs-Ant-v0", {"physics": "fast"}
+    config = preset("self-play")
+    ppo = replace(config.ppo, environments=2, horizon=4, batch_size=8, epochs=1)
+    experiment = Experiment(world, steps=8 * 3, out=str(tmp_path), evaluate_every=0, world_options=fast)
+    learner = train("self-play", experiment, replace(config, snapshot_every=1, ppo=ppo), quiet=True)
+    game = {"schedule": "rising-versions", "rounds": 3, "episodes_per_round": 2}
+    options = fast | {"opponents": str(learner.path / "opponents"), "lifetime": game}
+    config = preset("continuous-adaptation")
+    sampling = replace(config.sampling, tasks=2, trajectories=1, horizon=6)
+    experiment = replace(experiment, steps=24, world_options=options, evaluation_tasks=2, evaluate_every=1)
+    run = train("continuous-adaptation", experiment, replace(config, sampling=sampling), quiet=True)
+    found = run.evaluate_lifetimes(2, quiet=True)
+    assert found.groups == ["opponent self"]
+    for label in found.scores:
+        assert found.measures[label]["score"].shape == (1, 2, 6)
+    assert by_quarters(found, 2).table().startswith("**opponent self**")
