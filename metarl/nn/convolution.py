@@ -46,7 +46,8 @@ def _of_one_channel(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int,
     height, width = weight.shape[2:]
     windows = F.pad(x[:, 0], (padding,) * 4).unfold(1, height, stride).unfold(2, width, stride)
     n, rows, columns = windows.shape[:3]
-    windows, filters = windows.reshape(n * rows * columns, height * width), weight.flatten(1).T
+    windows = windows.reshape(n * rows * columns, height * width)
+    filters = weight.flatten(1).T.contiguous()  # a transposed view's gradient is 14 times as slow
     y = windows @ filters if bias is None else torch.addmm(bias, windows, filters)
     return y.view(n, rows, columns, -1).permute(0, 3, 1, 2)
 
