@@ -47,4 +47,5 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
         scores = config.scale * cosine_similarities(query, means)
         return F.cross_entropy(scores, episode.query_labels), scores
 
-    return Method(module, task, (classification_stage(net, config.batch, config.augment, share=1.0),))
+    stage = classification_stage(net, config.batch, config.augment, share=1.0)
+    return Method(module, task, (stage,), embeds=True)
