@@ -9,6 +9,7 @@ import torch
 
 from metarl import checkpoints, devices, plots
 from metarl.configs import write_json
+from metarl.memory import keep_freed_memory
 from metarl.runs import Run
 from metarl.supervised.building import VERB, best_path, built, has_batch_norm, load_split, stored
 from metarl.supervised.datasets import reference
@@ -83,6 +84,8 @@ class FewShotRun:
         """
         protocol = Protocol(way or self.experiment.way, shot or self.experiment.shot, query, episodes, seed)
         device = devices.resolve(self.experiment.device)
+        if device.type == "cpu":
+            keep_freed_memory()
         model, state = self.method(device)
         store = load_split(self.experiment, split, device)
         judged = judge(model, store, protocol, self._modes(model, statistics))
