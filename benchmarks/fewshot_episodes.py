@@ -5,7 +5,8 @@
 All draw from the same images in memory (random bytes: 1,200 classes of 20 images of 28x28), one episode at a time. The
 peers' samplers run as their documentation shows, in this process: easyfsl's TaskSampler under a DataLoader without
 workers, learn2learn's Taskset with fused ways and shots. They train Conv4-64 of torch's own layers, metarl trains its
-own, once more with convolutions in bfloat16. Peers that are not installed are left out. Contenders run interleaved in random order.
+own, once more with convolutions in bfloat16. Peers that are not installed are left out. Contenders run interleaved in
+random order.
 """
 
 import argparse
