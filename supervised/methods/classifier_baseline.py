@@ -5,7 +5,8 @@ support features, c_w = mean_i f(x_i), and a query belongs to the class with the
 
 Differences from the paper: batches are drawn with replacement, not epoch by epoch; the running averages of batch norm
 are estimated from training images before every validation, not followed during training; validation classes alone
-decide which state is best; characters, which the paper has not, are turned, sheared, scaled and moved at random.
+decide which state is best; characters, which the paper has not, are turned, sheared, scaled and moved at random, and
+trained on by Adam.
 
 Legend: W ways (classes), S shots, Q queries of each class.
 """
