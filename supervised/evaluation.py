@@ -127,7 +127,11 @@ class FewShotEvaluation:
 
 @torch.no_grad()
 def judge(
-    method: Method, store: ClassStore, protocol: Protocol, statistics: Sequence[Statistics]
+    method: Method,
+    store: ClassStore,
+    protocol: Protocol,
+    statistics: Sequence[Statistics],
+    known: list[KnownFeatures] | None = None,
 ) -> dict[str, Judged]:
     """Accuracy on each of a protocol's episodes; ranks share the work.
 
@@ -136,6 +140,7 @@ def judge(
         store: Classes that it was not trained on, on its device.
         protocol: Which episodes.
         statistics: Normalisation modes; each sees the same episodes.
+        known: Features of the store's pictures that the same parameters gave before, if any; what is found is added.
     """
     params = {name: each.detach() for name, each in method.module.named_parameters()}
     found = torch.zeros(
@@ -144,7 +149,7 @@ def judge(
     draws = range(math.ceil(protocol.episodes / DRAW))
     mine = draws[distributed.rank() :: distributed.world_size()]
     for place, mode in enumerate(statistics):
-        classify = _Classify(method, store, protocol, mode, params)
+        classify = _Classify(method, store, protocol, mode, params, [] if known is None else known)
         for number in mine:
             start = number * DRAW
             results = classify(number, min(DRAW, protocol.episodes - start))
@@ -161,28 +166,35 @@ class _Classify:
     """
 
     def __init__(
-        self, method: Method, store: ClassStore, protocol: Protocol, mode: Statistics, params: Params
+        self,
+        method: Method,
+        store: ClassStore,
+        protocol: Protocol,
+        mode: Statistics,
+        params: Params,
+        known: list[KnownFeatures],
     ):
         self.method, self.store, self.protocol, self.mode, self.params = method, store, protocol, mode, params
         episode = protocol.way * (protocol.shot + protocol.query)
         shown = protocol.episodes * episode / distributed.world_size()
         worth = shown > WORTH * len(store) * store.rotations
         self._watched = method.embeds and mode == "running" and worth
-        self._known: KnownFeatures | None = None
+        self._known = known
         self._chunk = max(1, IMAGES // episode) if store.images.is_cuda else None
 
     def __call__(self, number: int, size: int) -> Tensor:
         """Of the first `size` episodes of a draw, shape (2, size)."""
-        if self._known is not None:
-            with embedding_by(embed_known):
-                return self._results(self._known, number, size)
         if not self._watched:
             return self._results(self.store, number, size)
-        watch, self._watched = Watch(), False
+        if self._known:
+            with embedding_by(embed_known):
+                return self._results(self._known[0], number, size)
+        watch = Watch()
         with embedding_by(watch):
             results = self._results(self.store, number, size)
-        if watch.net is not None and watch.fixed:
-            self._known = known_features(watch.net, self.store)
+        found = known_features(watch.net, self.store) if watch.net is not None and watch.fixed else None
+        self._watched = found is not None
+        self._known += [] if found is None else [found]
         return results
 
     def _results(self, store: ClassStore, number: int, size: int) -> Tensor:

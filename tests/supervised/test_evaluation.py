@@ -97,10 +97,13 @@ def test_known_features_give_the_accuracies_that_images_give(store, monkeypatch,
         evaluation, "known_features", lambda *args: sizes.append(len(store)) or known_features(*args)
     )
     protocol = Protocol(5, 2, 3, 25, seed=4)
-    short = judge(method, store, protocol, ["running"])["running"]
-    assert sizes  # the short way was taken
+    known = []
+    short = judge(method, store, protocol, ["running"], known)["running"]
+    assert len(sizes) == len(known) == 1  # the short way was taken
+    again = judge(method, store, protocol, ["running"], known)["running"]
+    assert again.loss == pytest.approx(short.loss, rel=1e-4)
     usual = judge(replace(method, embeds=False), store, protocol, ["running"])["running"]
-    assert len(sizes) == 1
+    assert len(sizes) == len(known) == 1  # nor was anything found twice
     assert short.accuracies == pytest.approx(usual.accuracies, abs=0.07)  # a draw between two classes at most
     assert short.accuracies.mean() == pytest.approx(usual.accuracies.mean(), abs=0.01)
     assert short.loss == pytest.approx(usual.loss, rel=1e-4)
