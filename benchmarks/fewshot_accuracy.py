@@ -2,8 +2,10 @@
 
     python benchmarks/fewshot_accuracy.py RUN [RUN ...] [--kinds 5w1s 5w5s 20w1s 20w5s] [--episodes 1000]
 
-Each run's best state by validation is judged, in its own normalisation mode and the transductive one. Accuracies of every
-episode go to `benchmarks/results/fewshot_DATA.json`; a run that is there already (same method and seed) is replaced.
+Each run's best state by validation is judged in its own normalisation mode, and with `--transductive` in that one, too
+(which takes many times as long). Of runs on `omniglot-lake` the accuracies in Lake's 20 one-shot runs are found as well.
+Accuracies of every episode go to `benchmarks/results/fewshot_DATA.json`; a run that is there already (same method and
+seed) is replaced.
 """
 
 import argparse
@@ -13,26 +15,39 @@ from pathlib import Path
 
 from metarl.configs import write_json
 from metarl.provenance import measurement
+from metarl.supervised import one_shot_error, one_shot_runs
+from metarl.supervised.building import has_batch_norm
+from metarl.supervised.fewshot_run import FewShotRun
 from metarl.supervised.runs import open_run
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def judged(folder: str, kinds: list[str], episodes: int) -> dict:
+ONE_SHOT = "Lake's runs"
+"""The kind of the official one-shot runs, 20-way with drawings of one alphabet."""
+
+
+def judged(folder: str, kinds: list[str], episodes: int, transductive: bool) -> dict:
     """A run's accuracies, and how it was trained."""
     trained = open_run(folder)
     info, rows = trained.run.info, []
+    own = trained.config.training.test_statistics
     for kind in kinds:
         way, shot = (int(number) for number in kind.removesuffix("s").split("w"))
-        found = trained.evaluate(way=way, shot=shot, episodes=episodes)
+        modes = () if transductive else (own,)
+        found = trained.evaluate(way=way, shot=shot, episodes=episodes, statistics=modes)
         print(f"{info['agent']}, {kind}\n{found.table()}\n", flush=True)
         accuracies = {mode: each.accuracies.round(4).tolist() for mode, each in found.judged.items()}
         rows.append({"kind": kind, "protocol": found.protocol, "accuracies": accuracies})
+    if trained.experiment.data == "omniglot-lake":
+        rows.append(in_one_shot_runs(trained))
     config = trained.run.config | {"experiment": trained.run.config["experiment"] | {"out": "runs"}}
+    steps = trained.run.metrics()["step"]
     return {
         "method": info["agent"],
         "seed": info["seed"],
         "training": re.sub(r" --out \S+", "", info["command"]),
+        "episodes": int(steps[-1]),
         "config": config,
         "minutes": sum(each for each in trained.run.metrics()["time/iteration"] if each == each) / 60,
         "git": [{key: each[key] for key in ("commit", "dirty") if key in each} for each in info["git"]],
@@ -41,17 +56,32 @@ def judged(folder: str, kinds: list[str], episodes: int) -> dict:
     }
 
 
+def in_one_shot_runs(trained: FewShotRun) -> dict:
+    """Accuracy in each of Lake's 20 runs."""
+    model, state = trained.method()
+    mode = trained.config.training.test_statistics
+    experiment = trained.experiment
+    runs = one_shot_runs(experiment.data_root, size=trained.run.config["image"][-1])
+    errors = one_shot_error(model, runs, mode)
+    print(
+        f"{trained.name}, {ONE_SHOT}: {100 * errors.mean():.1f} % of 400 drawings are mistaken\n", flush=True
+    )
+    accuracies = {mode if has_batch_norm(model) else "none": (1 - errors).round(4).tolist()}
+    return {"kind": ONE_SHOT, "protocol": {"way": 20, "shot": 1, **state}, "accuracies": accuracies}
+
+
 def main() -> None:
     """Judge the runs, and keep what was found."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="+")
-    parser.add_argument("--kinds", nargs="+", default=["5w1s", "5w5s", "20w1s", "20w5s"])
+    parser.add_argument("--kinds", nargs="*", default=["5w1s", "5w5s", "20w1s", "20w5s"])
     parser.add_argument("--episodes", type=int, default=1000)
+    parser.add_argument("--transductive", action="store_true", help="judge in that mode, too")
     args = parser.parse_args()
     for folder in args.runs:
-        new = judged(folder, args.kinds, args.episodes)
+        new = judged(folder, args.kinds, args.episodes, args.transductive)
         path = RESULTS / f"fewshot_{new['config']['experiment']['data']}.json"
         old = json.loads(path.read_text())["runs"] if path.exists() else []
         kept = [each for each in old if (each["method"], each["seed"]) != (new["method"], new["seed"])]

@@ -5,7 +5,8 @@
 All draw from the same images in memory (random bytes: 1,200 classes of 20 images of 28x28), one episode at a time. The
 peers' samplers run as their documentation shows, in this process: easyfsl's TaskSampler under a DataLoader without
 workers, learn2learn's Taskset with fused ways and shots. They train Conv4-64 of torch's own layers, metarl trains its
-own. Peers that are not installed are left out. Contenders run interleaved in random order.
+own, once more with convolutions in bfloat16. Peers that are not installed are left out. Contenders run interleaved in
+random order.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from metarl.configs import write_json
 from metarl.memory import keep_freed_memory
-from metarl.nn import stateless
+from metarl.nn import low_precision, stateless
 from metarl.provenance import measurement
 from metarl.supervised.backbones import Conv4
 from metarl.supervised.class_store import ClassStore
@@ -147,8 +148,10 @@ def usual_training(episodes: Episodes, way: int) -> Callable[[], None]:
     return update
 
 
-def metarl_training(store: ClassStore, way: int, shot: int, query: int) -> Callable[[], None]:
-    """Updates as this library makes them."""
+def metarl_training(
+    store: ClassStore, way: int, shot: int, query: int, low: bool = False
+) -> Callable[[], None]:
+    """Updates as this library makes them; `low`: convolutions multiply in bfloat16."""
     net, draws = Conv4(), EpisodeSampler(store, way, shot, query)
     f, params, generator = stateless(net), dict(net.named_parameters()), torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
@@ -160,7 +163,9 @@ def metarl_training(store: ClassStore, way: int, shot: int, query: int) -> Calla
 
     def update() -> None:
         optimizer.zero_grad()
-        over_tasks(task)(params, draws.draw(1, generator)).mean().backward()
+        with low_precision(low):
+            loss = over_tasks(task)(params, draws.draw(1, generator)).mean()
+        loss.backward()
         optimizer.step()
 
     return update
@@ -212,6 +217,7 @@ def measure(
         ours = name == "metarl"
         update = metarl_training(store, *shape) if ours else usual_training(stream, shape[0])
         contenders["training", name] = update
+    contenders["training", "metarl bfloat16"] = metarl_training(store, *shape, low=True)
     rates: dict[str, dict[str, list[float]]] = {"drawing": {}, "training": {}}
     for call in contenders.values():
         call()

@@ -20,6 +20,7 @@ import numpy as np
 from metarl.names import unknown
 from metarl.plots import draw_curves, markdown_table, summarised
 from metarl.statistics import interquartile_mean, stratified_bootstrap
+from metarl.supervised.benchmark_table import published_for
 from metarl.videos import task_text
 
 ROOT = Path(__file__).parents[1]
@@ -129,18 +130,40 @@ def iteration(found: list[Mapping[str, Any]]) -> str:
 
 
 def fewshot(found: list[Mapping[str, Any]]) -> str:
-    """Accuracy of each run on test episodes by the method's own normalisation mode, and half its 95 % interval."""
-    rows, commands = [], []
+    """Accuracy of each run on test episodes by the method's own normalisation mode, and half its 95 % interval.
+
+    What is published stands in brackets, and where it comes from below.
+    """
+    rows, commands, sources = [], [], []
     kinds = list(dict.fromkeys(row["kind"] for each in found for run in each["runs"] for row in run["rows"]))
     for run in (run for each in found for run in each["runs"]):
-        cells = {row["kind"]: _accuracies(row["accuracies"]) for row in run["rows"]}
         data = run["config"]["experiment"]["data"]
         mode = next(iter(run["rows"][0]["accuracies"]))
+        beside = published_for(run["method"], data, mode in ("joint", "transductive"), own=True)
+        cells = {row["kind"]: _accuracies(row["accuracies"]) for row in run["rows"]}
+        if beside is not None:
+            kind = " (transductive)" if beside["transductive"] else ""
+            sources.append(f"- {run['method']}: {beside['source']}; {beside['protocol']}{kind}")
+            for name, other in beside["accuracy"].items():
+                cells[name] = f"{cells[name]} ({other['accuracy']})" if name in cells else ""
         rows.append([data, run["method"], mode, *(cells.get(kind, "") for kind in kinds), run["seed"]])
-        commit = ", ".join(each["commit"][:9] for each in run["git"])
-        commands.append(f"- `{run['training']}`, {run['minutes']:.0f} min, {_where(run, commit)}")
+        commands.append(f"- `{run['training']}`{_longer(run)}, {run['minutes']:.0f} min, {_commits(run)}")
     heads = ["data", "method", "normalised by", *kinds, "seed"]
-    return markdown_table(heads, rows) + "\n\n" + "\n".join(commands)
+    parts = [markdown_table(heads, rows), "\n".join(commands)]
+    if sources:
+        parts.append("Published numbers:\n\n" + "\n".join(dict.fromkeys(sources)))
+    return "\n\n".join(parts)
+
+
+def _longer(run: Mapping[str, Any]) -> str:
+    """For how many episodes a run was trained, where that is not what its command says."""
+    episodes = run.get("episodes")
+    asked = run["config"]["experiment"].get("episodes")
+    return "" if episodes in (None, asked) else f" and `--resume`, {episodes:,} episodes in all"
+
+
+def _commits(run: Mapping[str, Any]) -> str:
+    return _where(run, ", ".join(dict.fromkeys(each["commit"][:9] for each in run["git"])))
 
 
 def _accuracies(by_mode: Mapping[str, list[float]]) -> str:

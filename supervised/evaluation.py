@@ -17,14 +17,18 @@ from metarl import distributed
 from metarl.plots import markdown_table
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.episodes import Episode, EpisodeSampler
+from metarl.supervised.known_features import KnownFeatures, Watch, embed_known, known_features
 from metarl.supervised.methods.config import Statistics
-from metarl.supervised.methods.method import Method
+from metarl.supervised.methods.method import Method, Params
+from metarl.supervised.normalisation import embedding_by
 from metarl.tasks import over_tasks
 
 DRAW = 10
 """Episodes drawn at a time. It is part of what a seed means, hence never changed to save memory."""
 IMAGES = 4_000
 """Images classified at a time on a GPU, at most (but one episode at least)."""
+WORTH = 2
+"""How many times as many images as a store has must be shown for finding the features of all of them at once."""
 USUAL = 600
 """Episodes that published accuracies rest on, at least."""
 MEANING = {
@@ -123,7 +127,11 @@ class FewShotEvaluation:
 
 @torch.no_grad()
 def judge(
-    method: Method, store: ClassStore, protocol: Protocol, statistics: Sequence[Statistics]
+    method: Method,
+    store: ClassStore,
+    protocol: Protocol,
+    statistics: Sequence[Statistics],
+    known: list[KnownFeatures] | None = None,
 ) -> dict[str, Judged]:
     """Accuracy on each of a protocol's episodes; ranks share the work.
 
@@ -132,35 +140,73 @@ def judge(
         store: Classes that it was not trained on, on its device.
         protocol: Which episodes.
         statistics: Normalisation modes; each sees the same episodes.
+        known: Features of the store's pictures that the same parameters gave before, if any; what is found is added.
     """
-    sampler = EpisodeSampler(store, protocol.way, protocol.shot, protocol.query)
     params = {name: each.detach() for name, each in method.module.named_parameters()}
     found = torch.zeros(
         len(statistics), 2, protocol.episodes, dtype=torch.float64, device=store.images.device
     )
     draws = range(math.ceil(protocol.episodes / DRAW))
-    for number in draws[distributed.rank() :: distributed.world_size()]:
-        start = number * DRAW
-        size = min(DRAW, protocol.episodes - start)
-        episodes = sampler.draw(DRAW, seeded(protocol.seed, number))
-        episodes = pytree.tree_map(lambda each, size=size: each[:size], episodes)
-        chunk = max(1, IMAGES // (protocol.way * (protocol.shot + protocol.query)))
-        for place, mode in enumerate(statistics):
-            task = _task(method, mode)
-            losses, accuracies = over_tasks(task, chunk=chunk if store.images.is_cuda else None)(
-                params, episodes
-            )
-            found[place, :, start : start + size] = torch.stack([losses.double(), accuracies.double()])
+    mine = draws[distributed.rank() :: distributed.world_size()]
+    for place, mode in enumerate(statistics):
+        classify = _Classify(method, store, protocol, mode, params, [] if known is None else known)
+        for number in mine:
+            start = number * DRAW
+            results = classify(number, min(DRAW, protocol.episodes - start))
+            found[place, :, start : start + DRAW] = results
     values = distributed.sum_(found).cpu().numpy()
     return {mode: Judged(values[i, 1], float(values[i, 0].mean())) for i, mode in enumerate(statistics)}
 
 
-def _task(method: Method, mode: Statistics) -> Any:
-    def task(params: Mapping[str, Tensor], episode: Episode) -> tuple[Tensor, Tensor]:
-        loss, scores = method.task(params, episode, mode)
-        return loss, accuracy_of(scores, episode)
+class _Classify:
+    """Loss and accuracy of the episodes of a draw in one mode.
 
-    return task
+    Episodes of the first draw show whether features depend on anything but their picture. If not, and if that saves
+    work, those of all pictures are found once, and the rest of the episodes consist of features.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        store: ClassStore,
+        protocol: Protocol,
+        mode: Statistics,
+        params: Params,
+        known: list[KnownFeatures],
+    ):
+        self.method, self.store, self.protocol, self.mode, self.params = method, store, protocol, mode, params
+        episode = protocol.way * (protocol.shot + protocol.query)
+        shown = protocol.episodes * episode / distributed.world_size()
+        worth = shown > WORTH * len(store) * store.rotations
+        self._watched = method.embeds and mode == "running" and worth
+        self._known = known
+        self._chunk = max(1, IMAGES // episode) if store.images.is_cuda else None
+
+    def __call__(self, number: int, size: int) -> Tensor:
+        """Of the first `size` episodes of a draw, shape (2, size)."""
+        if not self._watched:
+            return self._results(self.store, number, size)
+        if self._known:
+            with embedding_by(embed_known):
+                return self._results(self._known[0], number, size)
+        watch = Watch()
+        with embedding_by(watch):
+            results = self._results(self.store, number, size)
+        found = known_features(watch.net, self.store) if watch.net is not None and watch.fixed else None
+        self._watched = found is not None
+        self._known += [] if found is None else [found]
+        return results
+
+    def _results(self, store: ClassStore, number: int, size: int) -> Tensor:
+        sampler = EpisodeSampler(store, self.protocol.way, self.protocol.shot, self.protocol.query)
+        episodes = sampler.draw(DRAW, seeded(self.protocol.seed, number))
+        episodes = pytree.tree_map(lambda each: each[:size], episodes)
+        losses, accuracies = over_tasks(self._task, chunk=self._chunk)(self.params, episodes)
+        return torch.stack([losses.double(), accuracies.double()])
+
+    def _task(self, params: Params, episode: Episode) -> tuple[Tensor, Tensor]:
+        loss, scores = self.method.task(params, episode, self.mode)
+        return loss, accuracy_of(scores, episode)
 
 
 def accuracy_of(scores: Tensor, episode: Episode) -> Tensor:

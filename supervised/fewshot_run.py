@@ -9,10 +9,12 @@ import torch
 
 from metarl import checkpoints, devices, plots
 from metarl.configs import write_json
+from metarl.memory import keep_freed_memory
 from metarl.runs import Run
 from metarl.supervised.building import VERB, best_path, built, has_batch_norm, load_split, stored
 from metarl.supervised.datasets import reference
 from metarl.supervised.evaluation import FewShotEvaluation, Protocol, judge
+from metarl.supervised.known_features import KnownFeatures
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method
 from metarl.supervised.prediction import Prediction, predict, query_files, support_files
@@ -29,6 +31,7 @@ class FewShotRun:
     def __init__(self, run: Run):
         self.run = run
         self.name, self.experiment, self.config = stored(run)
+        self._known: dict[tuple[str, int], list[KnownFeatures]] = {}
 
     @property
     def path(self) -> Path:
@@ -83,9 +86,12 @@ class FewShotRun:
         """
         protocol = Protocol(way or self.experiment.way, shot or self.experiment.shot, query, episodes, seed)
         device = devices.resolve(self.experiment.device)
+        if device.type == "cpu":
+            keep_freed_memory()
         model, state = self.method(device)
         store = load_split(self.experiment, split, device)
-        judged = judge(model, store, protocol, self._modes(model, statistics))
+        self._known = {key: self._known.get(key, []) for key in [(split, state["steps"])]}
+        judged = judge(model, store, protocol, self._modes(model, statistics), *self._known.values())
         if not has_batch_norm(model):
             judged = {"none": next(iter(judged.values()))}
         about = {

@@ -3,7 +3,8 @@
 Legend: W ways (classes), S shots, Q queries of each class, N images.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, get_args
 
 import torch
@@ -16,6 +17,9 @@ from metarl.supervised.methods.config import Statistics
 
 QUERIES_AT_ONCE = 25
 """How many queries "one_query" takes side by side, each with a support of its own: a bound on memory."""
+
+_ways: list[Callable[..., tuple[Tensor, Tensor]]] = []
+"""What `embed` does instead, while `embedding_by` lasts."""
 
 
 def embed(
@@ -37,6 +41,25 @@ def embed(
     Raises:
         ValueError: The statistics are unknown.
     """
+    if _ways:
+        return _ways[-1](net, episode, statistics, options)
+    return embed_images(net, episode, statistics, **options)
+
+
+@contextmanager
+def embedding_by(way: Callable[..., tuple[Tensor, Tensor]]) -> Iterator[None]:
+    """While it lasts, `embed` is `way(net, episode, statistics, options)`, in every thread."""
+    _ways.append(way)
+    try:
+        yield
+    finally:
+        _ways.remove(way)
+
+
+def embed_images(
+    net: Callable[..., Tensor], episode: Episode, statistics: Statistics, **options: Any
+) -> tuple[Tensor, Tensor]:
+    """What `embed` does as a rule; see there."""
     support, query = episode.support, episode.query
     number = support.shape[0]
     if statistics == "transductive":

@@ -18,7 +18,7 @@ from metarl import checkpoints, distributed
 from metarl.algorithms import Batch
 from metarl.configs import read_json
 from metarl.meta_optimizers import GradientSteps, Loss, milestones
-from metarl.nn import BatchNorm
+from metarl.nn import BatchNorm, low_precision
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.episodes import Episode, EpisodeSampler
 from metarl.supervised.evaluation import Protocol, accuracy_of, interval, judge, seeded
@@ -84,7 +84,10 @@ class FewShotTraining:
 
     def loss(self, data: tuple[int, Any]) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """Mean loss, and metrics; `accuracy` is that on the queries, averaged over tasks."""
-        stage, batch = data
+        with low_precision(self.training.precision == "bfloat16"):
+            return self._loss(*data)
+
+    def _loss(self, stage: int, batch: Any) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         params = dict(self.method.module.named_parameters())
         number = {"stage": float(stage)} if self.method.stages else {}
         if stage < len(self.method.stages):

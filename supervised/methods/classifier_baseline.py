@@ -5,7 +5,8 @@ support features, c_w = mean_i f(x_i), and a query belongs to the class with the
 
 Differences from the paper: batches are drawn with replacement, not epoch by epoch; the running averages of batch norm
 are estimated from training images before every validation, not followed during training; validation classes alone
-decide which state is best; characters, which the paper has not, are turned, sheared, scaled and moved at random.
+decide which state is best; characters, which the paper has not, are turned, sheared, scaled and moved at random, and
+trained on by Adam.
 
 Legend: W ways (classes), S shots, Q queries of each class.
 """
@@ -47,4 +48,5 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
         scores = config.scale * cosine_similarities(query, means)
         return F.cross_entropy(scores, episode.query_labels), scores
 
-    return Method(module, task, (classification_stage(net, config.batch, config.augment, share=1.0),))
+    stage = classification_stage(net, config.batch, config.augment, share=1.0)
+    return Method(module, task, (stage,), embeds=True)

@@ -57,3 +57,5 @@ class EpisodicTraining:
     """Shares of the training after which the step size decays, in place of `decay_every`."""
     max_grad_norm: float | None = None
     """Bound on the gradient's norm."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What convolutions multiply in while training. Validation, testing and prediction use float32 in any case."""

@@ -64,8 +64,8 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
         return F.cross_entropy(scores, episode.query_labels), scores
 
     if not config.damaged:
-        return Method(module, task)
-    return Method(module, task, (_damaged_episodes(config, task, way, shot),))
+        return Method(module, task, embeds=True)
+    return Method(module, task, (_damaged_episodes(config, task, way, shot),), embeds=True)
 
 
 def gaussians(features: Tensor, certainty: Tensor, labels: Tensor, way: int) -> tuple[Tensor, Tensor]:

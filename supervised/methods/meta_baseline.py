@@ -54,6 +54,6 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
         return F.cross_entropy(scores, episode.query_labels), scores
 
     if not config.pretraining:
-        return Method(module, task)
+        return Method(module, task, embeds=True)
     stage = classification_stage(net, config.batch, config.augment, config.pretraining)
-    return Method(module, task, (stage,))
+    return Method(module, task, (stage,), embeds=True)

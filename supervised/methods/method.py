@@ -36,8 +36,11 @@ class Method:
         task: `task(params, episode, statistics)` -> loss (a scalar) and class scores (W Q, W) of ONE episode, the
             softmax of which are probabilities. Pure; batched over tasks by its caller.
         stages: What is trained on before (in order); empty for methods that train on episodes only.
+        embeds: Whether the task looks at images through `normalisation.embed` and in no other way. Features that are
+            known already may then stand in for images in judging, which is many times as fast.
     """
 
     module: nn.Module
     task: Callable[[Params, Episode, Statistics], tuple[Tensor, Tensor]]
     stages: tuple[Stage, ...] = ()
+    embeds: bool = False

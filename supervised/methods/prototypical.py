@@ -45,7 +45,7 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
         scores = scale * closeness(query, means, config.distance)
         return F.cross_entropy(scores, episode.query_labels), scores
 
-    return Method(module, task)
+    return Method(module, task, embeds=True)
 
 
 def closeness(query: Tensor, means: Tensor, distance: str) -> Tensor:

@@ -143,7 +143,7 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
         wanted = episode.query_labels.unsqueeze(1) == torch.arange(way, device=raw.device)
         return (raw.sigmoid() - wanted.to(raw.dtype)).square().mean(), F.logsigmoid(raw)
 
-    return Method(module, task)
+    return Method(module, task, embeds=True)
 
 
 def class_sums(features: Tensor, labels: Tensor, way: int) -> Tensor:

@@ -60,8 +60,8 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
         return pair_loss(raw, same), class_scores(raw, episode.support_labels, episode.way)
 
     if config.pairs is None:
-        return Method(module, task)
-    return Method(module, task, (_drawn_pairs(config, partial(_loss_of_pairs, net)),))
+        return Method(module, task, embeds=True)
+    return Method(module, task, (_drawn_pairs(config, partial(_loss_of_pairs, net)),), embeds=True)
 
 
 def alike(params: Params, first: Tensor, second: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
         loss = triplet_loss(torch.cat([support, query]), labels, config)
         return loss, -distances(query, class_means(support, episode.support_labels, episode.way))
 
-    return Method(module, task)
+    return Method(module, task, embeds=True)
 
 
 def distances(first: Tensor, second: Tensor) -> Tensor:

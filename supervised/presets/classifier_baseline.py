@@ -1,7 +1,7 @@
 """Settings of Classifier-Baseline (Chen et al. 2021)."""
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
 
@@ -10,17 +10,18 @@ Augment = Literal["none", "crop", "resized_crop", "affine"]
 turned, sheared, scaled and moved. Characters are never mirrored: that would be another character."""
 
 
-def _training() -> EpisodicTraining:
+OPTIMISERS: dict[bool, dict[str, Any]] = {
+    False: {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4},
+    True: {"optimizer": "adam", "lr": 2e-3, "momentum": 0.0, "weight_decay": 0.0},
+}
+"""The paper's optimiser, and that for characters. Omniglot has 4,112 training classes, of which a batch shows 3 in 100:
+plain gradient steps move the weights of a class 64 times as slowly as among the paper's 64 classes. After 400 updates the
+loss was still within 0.3 of that of guessing, with Adam 1.5 below."""
+
+
+def _training(characters: bool = True, milestones: tuple[float, ...] = (0.9,)) -> EpisodicTraining:
     return EpisodicTraining(
-        way=30,
-        shot=1,
-        query=3,
-        optimizer="sgd",
-        lr=0.1,
-        momentum=0.9,
-        weight_decay=5e-4,
-        decay=0.1,
-        milestones=(0.9,),
+        way=30, shot=1, query=3, decay=0.1, milestones=milestones, **OPTIMISERS[characters]
     )
 
 
@@ -80,7 +81,7 @@ def backbone_for(data: str) -> Backbone:
 
 
 def config_for(data: str, way: int, shot: int) -> Config:
-    """The paper's for photographs (of 80x80 pixels there); for characters a Conv4-64, trained in the same way.
+    """The paper's for photographs (of 80x80 pixels there); for characters a Conv4-64, trained by Adam.
 
     Args:
         data: Name of a data set.
@@ -89,5 +90,5 @@ def config_for(data: str, way: int, shot: int) -> Config:
     """
     if characters(data):
         return Config()
-    training = EpisodicTraining(**{**vars(_training()), "milestones": milestones_for(data)})
+    training = _training(characters=False, milestones=milestones_for(data))
     return Config(backbone_for(data), training, batch_for(data), "resized_crop")

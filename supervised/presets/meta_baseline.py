@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
 from metarl.supervised.presets.classifier_baseline import (
+    OPTIMISERS,
     Augment,
     backbone_for,
     batch_for,
@@ -21,14 +22,7 @@ def _training(data: str, pretraining: float) -> EpisodicTraining:
     if len(milestones) == 1:  # episodes begin with a hundredth of the first step size in any case
         milestones += (pretraining,)
     return EpisodicTraining(
-        query=15,
-        tasks=4,
-        optimizer="sgd",
-        lr=0.1,
-        momentum=0.9,
-        weight_decay=5e-4,
-        decay=0.1,
-        milestones=milestones,
+        query=15, tasks=4, decay=0.1, milestones=milestones, **OPTIMISERS[characters(data)]
     )
 
 
@@ -59,7 +53,7 @@ class Config:
 
 
 def config_for(data: str, way: int, shot: int) -> Config:
-    """The paper's for photographs (of 80x80 pixels there); for characters a Conv4-64, trained in the same way.
+    """The paper's for photographs (of 80x80 pixels there); for characters a Conv4-64, trained by Adam.
 
     Args:
         data: Name of a data set.

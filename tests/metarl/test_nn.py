@@ -16,6 +16,7 @@ from metarl.nn import (
     MaxPool2d,
     conv2d,
     linear,
+    low_precision,
     max_pool,
     mlp,
     refuse_fused_norms,
@@ -88,6 +89,45 @@ def test_convolution_equals_torchs_and_passes_gradgradcheck(channels, stride, si
     inputs = (x, w, b.requires_grad_())
     assert torch.autograd.gradcheck(lambda *a: conv2d(*a, stride, 1), inputs)
     assert torch.autograd.gradgradcheck(lambda *a: conv2d(*a, stride, 1), inputs)
+
+
+def convolution_and_gradients(x, w, b):
+    w, b = w.clone().requires_grad_(), b.clone().requires_grad_()
+    y = conv2d(x, w, b, 1, 1)
+    return [y.detach(), *torch.autograd.grad(y.square().sum(), [w, b])]
+
+
+def test_low_precision_multiplies_rounded_numbers_and_gives_float32():
+    x, w, b = images(3, 8, 6, 6).float(), images(4, 8, 3, 3, seed=1).float(), images(4, seed=2).float()
+    exact = convolution_and_gradients(x, w, b)
+    with low_precision():
+        low = convolution_and_gradients(x, w, b)
+        with low_precision(False):
+            assert all(map(torch.equal, convolution_and_gradients(x, w, b), exact))
+    assert all(map(torch.equal, convolution_and_gradients(x, w, b), exact))
+    rounded = F.conv2d(x.bfloat16().float(), w.bfloat16().float(), None, padding=1) + b.view(-1, 1, 1)
+    torch.testing.assert_close(low[0], rounded, rtol=2**-8, atol=2**-8)  # bfloat16 has 8 bits
+    for value, wanted in zip(low, exact, strict=True):
+        assert value.dtype == torch.float32
+        assert not torch.equal(value, wanted)
+        assert (value - wanted).norm() < 0.01 * wanted.norm()
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(torch.float64, 8), (torch.float32, 1)])
+def test_low_precision_leaves_float64_and_single_channels_alone(kind, channels):
+    x, w, b = images(2, channels, 5, 5).to(kind), images(4, channels, 3, 3).to(kind), images(4).to(kind)
+    exact = convolution_and_gradients(x, w, b)
+    with low_precision():
+        assert all(map(torch.equal, convolution_and_gradients(x, w, b), exact))
+
+
+def test_low_precision_is_the_same_under_vmap():
+    x, w = images(3, 2, 8, 5, 5).float(), images(4, 8, 3, 3, seed=1).float()
+    with low_precision():
+        together = torch.vmap(lambda each: conv2d(each, w, None, 1, 1))(x)
+        torch.testing.assert_close(
+            together, torch.stack([conv2d(each, w, None, 1, 1) for each in x]), rtol=2**-7, atol=2**-7
+        )
 
 
 @pytest.mark.parametrize(

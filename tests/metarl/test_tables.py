@@ -56,23 +56,39 @@ def test_the_pages_agree_with_the_results():
     assert tables.main(["--check"]) == 0
 
 
-def test_accuracies_are_means_with_half_their_interval():
-    accuracies = {"running": [1.0, 0.8, 0.9, 0.9], "transductive": [1.0] * 4}
-    run = {
+def fewshot_run(**changes):
+    return {
         "method": "prototypical",
         "seed": 3,
         "training": "metarl fewshot train prototypical",
-        "config": {"experiment": {"data": "omniglot"}},
+        "config": {"experiment": {"data": "omniglot", "episodes": 200}},
         "minutes": 2.0,
         "git": [{"commit": "0123456789abcdef", "dirty": False}],
         "hardware": {"processor": "A chip", "cores": 2},
-        "rows": [{"kind": "5w1s", "accuracies": accuracies}],
-    }
-    row = tables.fewshot([{"runs": [run]}]).splitlines()[2]
-    assert [cell.strip() for cell in row.split("|")[1:-1]] == [
-        "omniglot",
-        "prototypical",
-        "running",
-        "90.0 ± 8.0",
-        "3",
-    ]
+        "rows": [
+            {"kind": "5w1s", "accuracies": {"running": [1.0, 0.8, 0.9, 0.9], "transductive": [1.0] * 4}}
+        ],
+    } | changes
+
+
+def cells_of(run):
+    lines = tables.fewshot([{"runs": [run]}]).splitlines()
+    return [cell.strip() for cell in lines[2].split("|")[1:-1]], "\n".join(lines[3:])
+
+
+def test_accuracies_are_means_with_half_their_interval_beside_what_is_published():
+    cells, below = cells_of(fewshot_run())
+    assert cells == ["omniglot", "prototypical", "running", "90.0 ± 8.0 (98.8)", "3"]
+    assert "`metarl fewshot train prototypical`, 2 min, commit 012345678, A chip" in below
+    assert "- prototypical: Snell, Swersky & Zemel 2017" in below
+
+
+def test_a_method_without_published_numbers_stands_alone():
+    cells, below = cells_of(fewshot_run(method="triplet"))
+    assert cells[3] == "90.0 ± 8.0"
+    assert "Published" not in below
+
+
+def test_a_run_that_was_resumed_to_another_length_says_so():
+    assert "and `--resume`, 150 episodes in all, 2 min" in cells_of(fewshot_run(episodes=150))[1]
+    assert "--resume" not in cells_of(fewshot_run(episodes=200))[1]

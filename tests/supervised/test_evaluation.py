@@ -8,12 +8,19 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from metarl.configs import read_json
-from metarl.supervised import building, evaluation, runs, training
-from metarl.supervised.evaluation import FewShotEvaluation, Judged, Protocol, interval, judge
+from metarl.supervised import building, evaluation, preset, runs, training
+from metarl.supervised.class_store import ClassStore
+from metarl.supervised.episodes import EpisodeSampler
+from metarl.supervised.evaluation import FewShotEvaluation, Judged, Protocol, interval, judge, seeded
+from metarl.supervised.known_features import known_features
+from metarl.supervised.methods import build
 from metarl.supervised.methods.method import Method
+from metarl.supervised.normalisation import embed, estimate_running
 from metarl.tasks import over_tasks
+from metarl.transforms import stateless
 from tests.supervised import front
 
 
@@ -72,6 +79,63 @@ def test_more_episodes_begin_with_those_of_fewer_and_other_seeds_are_others(stor
 def test_one_episode_has_no_interval():
     with pytest.raises(ValueError, match="episodes=1"):
         Protocol(5, 1, 15, 1)
+
+
+@pytest.mark.parametrize("name", ["prototypical", "relation", "siamese", "gaussian-prototypical", "matching"])
+def test_known_features_give_the_accuracies_that_images_give(store, monkeypatch, name):
+    torch.manual_seed(0)
+    config = preset(name, "strokes", 5, 1)
+    method = build(name, replace(config, backbone=replace(config.backbone, channels=4)), store.image, 9, 5, 1)
+    draw, forward = EpisodeSampler(store, 5, 1, 2), method.task
+    params = dict(method.module.named_parameters())
+    with torch.no_grad():
+        batches = (pytree.tree_map(lambda each: each[0], draw.draw(1, seeded(1, n))) for n in range(3))
+        estimate_running(method.module, lambda episode: forward(params, episode, "joint"), batches)
+    monkeypatch.setattr(evaluation, "WORTH", 0)
+    sizes = []
+    monkeypatch.setattr(
+        evaluation, "known_features", lambda *args: sizes.append(len(store)) or known_features(*args)
+    )
+    protocol = Protocol(5, 2, 3, 25, seed=4)
+    known = []
+    short = judge(method, store, protocol, ["running"], known)["running"]
+    assert len(sizes) == len(known) == 1  # the short way was taken
+    again = judge(method, store, protocol, ["running"], known)["running"]
+    assert again.loss == pytest.approx(short.loss, rel=1e-4)
+    usual = judge(replace(method, embeds=False), store, protocol, ["running"])["running"]
+    assert len(sizes) == len(known) == 1  # nor was anything found twice
+    assert short.accuracies == pytest.approx(usual.accuracies, abs=0.07)  # a draw between two classes at most
+    assert short.accuracies.mean() == pytest.approx(usual.accuracies.mean(), abs=0.01)
+    assert short.loss == pytest.approx(usual.loss, rel=1e-4)
+
+
+def test_features_that_depend_on_the_episode_are_not_known(store, monkeypatch):
+    monkeypatch.setattr(evaluation, "WORTH", 0)
+    monkeypatch.setattr(evaluation, "known_features", lambda *args: pytest.fail("features are not fixed"))
+    method = build("prototypical", preset("prototypical", "strokes", 5, 1), store.image, 9, 5, 1)
+    judge(method, store, Protocol(5, 1, 2, 12), ["joint", "transductive", "support"])
+
+    def task(params, episode, statistics):
+        film = [(torch.ones(64), torch.zeros(64))] * 4
+        net = stateless(method.module.net, "net.")
+        support, query = embed(partial(net, params), episode, "joint", film=film)
+        scores = query @ support.T
+        return nn.functional.cross_entropy(scores, episode.query_labels), scores
+
+    judge(replace(method, task=task), store, Protocol(5, 1, 2, 12), ["running"])
+
+
+def test_known_features_are_those_of_turned_pictures(store):
+    turned = ClassStore(store.images, store.starts, store.names, rotations=4)
+    known = known_features(lambda images, statistics: images.flatten(1), turned)
+    index, turns = torch.tensor([[0, 3], [7, 7]]), torch.tensor([[0, 1], [2, 3]])
+    assert torch.equal(known.pictures(index, turns), turned.pictures(index, turns).flatten(2))
+    assert known.num_classes == turned.num_classes
+
+
+def test_features_that_would_not_fit_are_not_kept(store, monkeypatch):
+    monkeypatch.setattr("metarl.supervised.known_features.LARGEST", 1000)
+    assert known_features(lambda images, statistics: images.flatten(1), store) is None
 
 
 def test_the_table_says_what_was_judged():

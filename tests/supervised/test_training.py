@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from metarl import checkpoints
 from metarl.meta_optimizers import GradientSteps
+from metarl.nn import conv2d
 from metarl.supervised import building, runs, training
 from metarl.supervised.evaluation import Judged
 from metarl.supervised.methods import build
@@ -302,6 +303,24 @@ def test_a_method_without_parameters_is_only_judged(tmp_path):
     assert found.run.rows == 1
     assert found.run.info["reason"] == "finished"
     assert 0.2 < found.evaluate(episodes=20).accuracy < 1
+
+
+def test_low_precision_is_for_training_only(tmp_path):
+    x, w, seen = torch.randn(1, 2, 4, 4), torch.randn(1, 2, 3, 3), []
+    module = torch.nn.Linear(1, 1)
+
+    def task(params, episode, statistics):
+        seen.append(torch.allclose(conv2d(x, w), torch.nn.functional.conv2d(x, w), atol=1e-5))
+        return params["weight"].sum(), torch.zeros(len(episode.query_labels), 5)
+
+    for precision, in_training in (("float32", True), ("bfloat16", False)):
+        algorithm = made(tmp_path, front.config(precision=precision, tasks=1), Method(module, task))
+        algorithm.loss(algorithm.collect(np.random.default_rng(0)).data)
+        algorithm.evaluate(np.random.default_rng(0))
+        assert seen[0] is in_training
+        assert len(seen) > 1
+        assert all(seen[1:])
+        seen.clear()
 
 
 def test_it_learns(tmp_path):

@@ -11,6 +11,7 @@ from metarl.supervised.class_store import ClassStore
 from metarl.supervised.classification import AUGMENTATIONS, draw_labelled
 from metarl.supervised.episodes import EpisodeSampler
 from metarl.supervised.methods import build, preset
+from metarl.supervised.presets.classifier_baseline import OPTIMISERS
 from metarl.supervised.training import FewShotTraining, optimizer_of
 from tests.supervised import front
 
@@ -104,11 +105,34 @@ def test_training_on_all_classes_teaches_new_ones(tmp_path):
     assert training.evaluate(np.random.default_rng(0))["fewshot/accuracy"] > before + 0.05
 
 
+def moved(optimizer, classes, updates=40):
+    """How far the weights of a class have come, on the average, in a training on so many classes."""
+    images = torch.rand(classes, 1, 16, 16, generator=generator()).mul(255).to(torch.uint8)
+    given = ClassStore(images, torch.arange(classes + 1), [f"{n:04d}" for n in range(classes)])
+    config = small(batch=16, augment="none")
+    config = replace(config, training=replace(config.training, milestones=(), **OPTIMISERS[optimizer]))
+    torch.manual_seed(0)
+    method = build("classifier-baseline", config, given.image, classes, 5, 1)
+    before, weights = method.module.head.weight.detach().clone(), dict(method.module.named_parameters())
+    steps = optimizer_of(method.module, config.training, updates)
+    for number in range(updates):
+        batch = method.stages[0].draw(given, generator(number), 0.0)
+        steps.update(lambda batch=batch: method.stages[0].loss(weights, batch))
+    return float((method.module.head.weight.detach() - before).norm(dim=1).mean())
+
+
+def test_with_many_classes_the_optimiser_for_characters_still_moves_their_weights():
+    papers, ours = ({number: moved(kind, number) for number in (16, 1024)} for kind in (False, True))
+    assert papers[1024] < 0.2 * papers[16]
+    assert ours[1024] > 0.5 * ours[16]
+
+
 def test_photographs_get_the_papers_network():
     config = preset("classifier-baseline", "mini-imagenet", 5, 5)
     assert (config.backbone.name, config.backbone.activation, config.batch) == ("resnet12", "leaky_relu", 128)
     assert config.augment == "resized_crop"
     assert config.training.milestones == (0.9,)
+    assert (config.training.optimizer, config.training.lr, config.training.momentum) == ("sgd", 0.1, 0.9)
     assert preset("classifier-baseline", "tiered-imagenet", 5, 1).batch == 512
     assert preset("classifier-baseline", "omniglot", 20, 1).backbone.name == "conv4"
 
