@@ -22,10 +22,13 @@ METHODS: dict[str, str] = {
     "meta-baseline": "Meta-Baseline: the same, then trained on episodes (Chen et al. 2021)",
     "maml": "MAML: a start from which a few gradient steps learn a task (Finn et al. 2017)",
     "fomaml": "First-order MAML: the same without second derivatives (Finn et al. 2017)",
+    "reptile": "Reptile: moves towards where plain training on a task leads (Nichol et al. 2018)",
+    "anil": "ANIL: MAML whose head alone adapts; NIL, without a head, by --test nil (Raghu et al. 2020)",
+    "meta-sgd": "Meta-SGD: MAML with a learned step size for every weight (Li et al. 2017)",
     "nearest-centroid": "Nearest class mean of pixels: the floor, nothing is trained",
 }
 """Every method's name and what it is, in one line."""
-REGRESSION = ("maml", "fomaml")
+REGRESSION = ("maml", "fomaml", "reptile", "anil", "meta-sgd")
 """Those that can also fit functions (`--data sinusoid`)."""
 
 
