@@ -25,10 +25,11 @@ METHODS: dict[str, str] = {
     "reptile": "Reptile: moves towards where plain training on a task leads (Nichol et al. 2018)",
     "anil": "ANIL: MAML whose head alone adapts; NIL, without a head, by --test nil (Raghu et al. 2020)",
     "meta-sgd": "Meta-SGD: MAML with a learned step size for every weight (Li et al. 2017)",
+    "maml++": "MAML++: six changes that make MAML's training steadier (Antoniou et al. 2019)",
     "nearest-centroid": "Nearest class mean of pixels: the floor, nothing is trained",
 }
 """Every method's name and what it is, in one line."""
-REGRESSION = ("maml", "fomaml", "reptile", "anil", "meta-sgd")
+REGRESSION = ("maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++")
 """Those that can also fit functions (`--data sinusoid`)."""
 
 
@@ -74,4 +75,4 @@ def build(name: str, config: Any, image: tuple[int, ...], classes: int, way: int
 def _file(name: str) -> str:
     if name not in METHODS:
         raise unknown("method", name, METHODS)
-    return name.replace("-", "_")
+    return name.replace("-", "_").replace("++", "_plus_plus")
