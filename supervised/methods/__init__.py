@@ -26,10 +26,11 @@ METHODS: dict[str, str] = {
     "anil": "ANIL: MAML whose head alone adapts; NIL, without a head, by --test nil (Raghu et al. 2020)",
     "meta-sgd": "Meta-SGD: MAML with a learned step size for every weight (Li et al. 2017)",
     "maml++": "MAML++: six changes that make MAML's training steadier (Antoniou et al. 2019)",
+    "cavia": "CAVIA: one network for all tasks, of which a context vector alone adapts (Zintgraf et al. 2019)",
     "nearest-centroid": "Nearest class mean of pixels: the floor, nothing is trained",
 }
 """Every method's name and what it is, in one line."""
-REGRESSION = ("maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++")
+REGRESSION = ("maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "cavia")
 """Those that can also fit functions (`--data sinusoid`)."""
 
 
