@@ -27,6 +27,7 @@ METHODS: dict[str, str] = {
     "meta-sgd": "Meta-SGD: MAML with a learned step size for every weight (Li et al. 2017)",
     "maml++": "MAML++: six changes that make MAML's training steadier (Antoniou et al. 2019)",
     "cavia": "CAVIA: one network for all tasks, of which a context vector alone adapts (Zintgraf et al. 2019)",
+    "mtl": "MTL: scales and shifts of a frozen network, and hard tasks (Sun et al. 2019)",
     "nearest-centroid": "Nearest class mean of pixels: the floor, nothing is trained",
 }
 """Every method's name and what it is, in one line."""

@@ -25,7 +25,7 @@ VARIANTS = {
     "gaussian-prototypical, diagonal": ("gaussian-prototypical", {"certainty": "diagonal"}),
 }
 WAY, SHOT, QUERY = 4, 2, 3
-HEAD_PER_CLASS = {"maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "cavia"}
+HEAD_PER_CLASS = {"maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "cavia", "mtl"}
 """Methods whose classes start from rows of their own of a linear head: which class comes first matters to them."""
 
 UNTAUGHT_BY_QUERIES = ("nearest-centroid", "reptile")
