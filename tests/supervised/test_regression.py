@@ -1,6 +1,8 @@
 """Sine waves: what they are, and that they go the way of the images."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -93,3 +95,11 @@ def test_a_method_without_inner_steps_has_none_to_choose(trained, monkeypatch):
     monkeypatch.setattr(trained, "config", preset("prototypical"))
     with pytest.raises(ValueError, match="takes no inner steps"):
         trained.evaluate(steps=(2,))
+
+
+def test_the_example_of_the_page_learns(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "fewshot.md").read_text()
+    (example,) = re.findall(r"```python\n(import torch\.nn\.functional.*?)```", page, flags=re.DOTALL)
+    torch.manual_seed(0)
+    exec(compile(example.replace("20_000", "400"), "fewshot.md", "exec"), {})
+    assert float(capsys.readouterr().out) < 3.0  # answering 0 comes to 4.4
