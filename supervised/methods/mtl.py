@@ -32,7 +32,7 @@ from metarl.supervised.inner_loop import adapted, in_testing, learner, sgd, with
 from metarl.supervised.methods.config import EpisodicTraining, InnerLoop, Statistics
 from metarl.supervised.methods.method import Method, Params, Stage
 from metarl.supervised.presets.mtl import Config
-from metarl.supervised.task_kinds import query_loss
+from metarl.supervised.task_kinds import accuracy_of, query_loss
 from metarl.tasks import over_tasks
 from metarl.update_rules import adapted_names, register
 
@@ -162,8 +162,8 @@ def _on_episodes(config: Config, task: Callable, hard: HardClasses, way: int, sh
 
     def one(params: Params, episode: Episode) -> tuple[Tensor, Any]:
         loss, scores = task(params, episode, training.statistics)
-        right = (scores.argmax(-1) == episode.query_labels).float().mean()
-        return loss, {"accuracy": right, "hardest": hardest(scores.detach(), episode)}
+        scores = scores.detach()
+        return loss, {"accuracy": accuracy_of(scores, episode), "hardest": hardest(scores, episode)}
 
     def loss(params: Params, episodes: Episode, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         chosen = set(adapted_names(params, LEARNED))
