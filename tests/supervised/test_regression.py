@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from metarl.supervised import datasets, preset, runs
 from metarl.supervised.benchmark_plan import Benchmark
 from metarl.supervised.experiment import FewShotExperiment
+from metarl.supervised.methods import REGRESSION
 from metarl.supervised.regression import RegressionSampler, Sinusoids
 
 
@@ -103,3 +105,17 @@ def test_the_example_of_the_page_learns(capsys):
     torch.manual_seed(0)
     exec(compile(example.replace("20_000", "200"), "fewshot.md", "exec"), {})
     assert float(capsys.readouterr().out) < 2.5  # answering 0 comes to 4.4
+
+
+@pytest.mark.parametrize("method", REGRESSION)
+def test_every_method_that_says_so_fits_waves(method, tmp_path):
+    config = preset(method, "sinusoid", 5, 10)
+    config = replace(config, training=replace(config.training, tasks=2))
+    experiment = FewShotExperiment(
+        "sinusoid", shot=10, episodes=4, validation_episodes=4, out=str(tmp_path), device="cpu"
+    )
+    run = runs.train(method, experiment, config, quiet=True)
+    found = run.evaluate(episodes=4)
+    assert found.mean > 0
+    assert list(found.judged) == ["none"]
+    assert run.run.metrics()["train/mse"][-1] > 0
