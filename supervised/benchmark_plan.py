@@ -17,10 +17,18 @@ SETTINGS = {"5w1s": (5, 1), "5w5s": (5, 5), "20w1s": (20, 1), "20w5s": (20, 5)}
 SMALL_UPDATES = 500
 """Updates of a small training: minutes on two cores, far from what the papers trained for."""
 PAPER_UPDATES = {
+    "anil": 60_000,
+    "cavia": 60_000,
     "classifier-baseline": 30_000,
+    "fomaml": 60_000,
+    "maml": 60_000,
+    "maml++": 50_000,
     "matching": 75_000,
     "meta-baseline": 34_000,
+    "meta-sgd": 60_000,
+    "mtl": 10_000,
     "relation": 500_000,
+    "reptile": 100_000,
     "tadam": 30_000,
 }
 """Updates that the papers or their code name; 20,000 where they name none (they then stop by validation)."""
@@ -57,6 +65,10 @@ class Benchmark:
     """Show no progress of each training."""
 
     def __post_init__(self):
+        if self.data == "sinusoid":
+            raise ValueError(
+                "data='sinusoid' has no ways and shots to compare by; expected a data set of images"
+            )
         for name in self.methods:
             if name != "all" and name not in METHODS:
                 raise unknown("method", name, [*METHODS, "all"])

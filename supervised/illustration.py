@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from metarl.nn import BatchNorm
 from metarl.runs import Run
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.episodes import Episode, EpisodeSampler
@@ -62,7 +63,7 @@ def illustrate(
         for number in range(EPISODES):
             drawn = sampler.draw(1, seeded(VALIDATION_SEED, number))
             episode = pytree.tree_map(lambda each: each[0], drawn)
-            _, scores = method.task(params, episode, statistics)
+            _, scores = method.tested(params, episode, statistics)
             names = [class_name(store, int(each)) for each in episode.classes]
             sheet = _sheet(store, episode, scores, names)
             writer.add_image(f"fewshot/episode_{number + 1}", np.asarray(sheet), 0, dataformats="HWC")
@@ -80,6 +81,9 @@ def _vectors(
     net = getattr(method.module, "net", None)
     if net is None:
         return scores.log_softmax(-1), "fewshot/class_scores"
+    norms = [each for each in net.modules() if isinstance(each, BatchNorm)]
+    if statistics == "running" and not all(int(each.recorded) for each in norms):
+        statistics = "transductive"  # a method that keeps its averages elsewhere
     return embed(net, episode, statistics)[1].flatten(1), "fewshot/features"
 
 

@@ -20,9 +20,19 @@ METHODS: dict[str, str] = {
     "tadam": "TADAM: scaled metric and features conditioned on the task (Oreshkin et al. 2018)",
     "classifier-baseline": "Classifier-Baseline: trained on all classes, then nearest mean by cosine (Chen et al. 2021)",
     "meta-baseline": "Meta-Baseline: the same, then trained on episodes (Chen et al. 2021)",
+    "maml": "MAML: a start from which a few gradient steps learn a task (Finn et al. 2017)",
+    "fomaml": "First-order MAML: the same without second derivatives (Finn et al. 2017)",
+    "reptile": "Reptile: moves towards where plain training on a task leads (Nichol et al. 2018)",
+    "anil": "ANIL: MAML whose head alone adapts; NIL, without a head, by --test nil (Raghu et al. 2020)",
+    "meta-sgd": "Meta-SGD: MAML with a learned step size for every weight (Li et al. 2017)",
+    "maml++": "MAML++: six changes that make MAML's training steadier (Antoniou et al. 2019)",
+    "cavia": "CAVIA: one network for all tasks, of which a context vector alone adapts (Zintgraf et al. 2019)",
+    "mtl": "MTL: scales and shifts of a frozen network, and hard tasks (Sun et al. 2019)",
     "nearest-centroid": "Nearest class mean of pixels: the floor, nothing is trained",
 }
 """Every method's name and what it is, in one line."""
+REGRESSION = ("maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "cavia")
+"""Those that can also fit functions (`--data sinusoid`)."""
 
 
 def preset(name: str, data: str = "omniglot", way: int = 5, shot: int = 1) -> Any:
@@ -43,20 +53,23 @@ def preset(name: str, data: str = "omniglot", way: int = 5, shot: int = 1) -> An
     return import_module(f"metarl.supervised.presets.{_file(name)}").config_for(data, way, shot)
 
 
-def build(name: str, config: Any, image: tuple[int, int, int], classes: int, way: int, shot: int) -> Method:
+def build(name: str, config: Any, image: tuple[int, ...], classes: int, way: int, shot: int) -> Method:
     """A method with fresh parameters.
 
     Args:
         name: A key of `METHODS`.
         config: What `preset` gave, or a change of it.
-        image: Channels, height and width.
-        classes: Training classes.
+        image: Channels, height and width; (1,) for a regression.
+        classes: Training classes; 1 for a regression.
         way: Classes of an episode in testing; the method can do with others.
         shot: Support images of each class, likewise.
 
     Raises:
-        ValueError: There is no such method, or the configuration does not fit the images.
+        ValueError: There is no such method, the configuration does not fit the images, or the method cannot do
+            regression.
     """
+    if len(image) == 1 and name not in REGRESSION:
+        raise ValueError(f"{name} classifies images and cannot fit functions; {', '.join(REGRESSION)} can")
     module = import_module(f"metarl.supervised.methods.{_file(name)}")
     return module.build(config, image, classes, way, shot)
 
@@ -64,4 +77,4 @@ def build(name: str, config: Any, image: tuple[int, int, int], classes: int, way
 def _file(name: str) -> str:
     if name not in METHODS:
         raise unknown("method", name, METHODS)
-    return name.replace("-", "_")
+    return name.replace("-", "_").replace("++", "_plus_plus")

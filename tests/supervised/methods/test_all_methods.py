@@ -25,6 +25,11 @@ VARIANTS = {
     "gaussian-prototypical, diagonal": ("gaussian-prototypical", {"certainty": "diagonal"}),
 }
 WAY, SHOT, QUERY = 4, 2, 3
+HEAD_PER_CLASS = {"maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "cavia", "mtl"}
+"""Methods whose classes start from rows of their own of a linear head: which class comes first matters to them."""
+
+UNTAUGHT_BY_QUERIES = ("nearest-centroid", "reptile")
+"""Nothing is trained, or by the support alone."""
 
 
 def tiny(name, changes=()):
@@ -32,6 +37,9 @@ def tiny(name, changes=()):
     config = replace(preset(name, "strokes", WAY, SHOT), **dict(changes))
     if not hasattr(config, "backbone"):
         return config
+    if hasattr(config, "inner"):
+        inner = replace(config.inner, steps=min(2, config.inner.steps), test_steps=2)
+        config = replace(config, inner=inner)
     small = Backbone("relation" if config.backbone.name == "relation" else "conv4", channels=8)
     return replace(config, backbone=small)
 
@@ -64,13 +72,13 @@ def drawn(way=WAY, shot=SHOT, query=QUERY, tasks=None, seed=0, dtype=torch.float
     return many if tasks else Episode(*(each[0] for each in many))
 
 
-def relabelled(episode, way):
-    """The same episode with its classes in another order, rows sorted by class as ever.
+def relabelled(episode, way, turn=1):
+    """The same episode with its classes in another order (but for turn 0), rows sorted by class as ever.
 
     Returns:
         The episode, which row of the old one each query is, and which class each class is.
     """
-    order = torch.arange(way).roll(1)
+    order = torch.arange(way).roll(turn)
     shots = [each.view(way, -1, *each.shape[1:]) for each in (episode.support, episode.query)]
     rows = torch.arange(len(episode.query)).view(way, -1)[order].flatten()
     # Support images of a class also change places.
@@ -84,7 +92,8 @@ def relabelled(episode, way):
 def test_the_order_of_classes_and_of_a_classs_images_does_not_matter(variant, statistics):
     method, params = made(variant)
     episode = drawn()
-    changed, rows, order = relabelled(episode, WAY)
+    turn = 0 if VARIANTS[variant][0] in HEAD_PER_CLASS else 1
+    changed, rows, order = relabelled(episode, WAY, turn)
     with torch.no_grad():
         loss, scores = method.task(params, episode, statistics)
         other, permuted = method.task(params, changed, statistics)
@@ -145,7 +154,7 @@ def test_ways_and_shots_may_change_after_training(variant, way, shot, query):
     assert loss.isfinite()
 
 
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "nearest-centroid"])
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name not in UNTAUGHT_BY_QUERIES])
 def test_it_learns_one_episode_by_heart(variant):
     method, params = made(variant, torch.float32)
     episode = drawn(dtype=torch.float32, seed=3)
