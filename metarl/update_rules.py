@@ -2,7 +2,8 @@
 
 A rule is a frozen description. What it learns, if anything, lies in the params dict under names that start
 with `rule.`, so learned step sizes are meta-parameters like any other: saved, averaged over ranks and given a
-gradient with the rest.
+gradient with the rest. Rules that precondition are in `metarl.preconditioners`, that which is a network itself in
+`metarl.learned_optimizers`.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,6 +22,8 @@ Adapted = str | Collection[str]
 
 RULE_PREFIX = "rule."
 """Names that start so belong to the update rule and are never adapted."""
+STATE_PREFIX = "rule.state."
+"""Names that start so are what a rule remembers from one step to the next; step 0 starts without."""
 
 
 class UpdateRule(Protocol):
@@ -30,8 +33,17 @@ class UpdateRule(Protocol):
         """New meta-parameters of the rule, named `rule.*`; merge them into the params."""
         ...
 
-    def update(self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], step: int) -> Params:
-        """The adapted tensors after one step; only the names in `grads`."""
+    def update(
+        self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], step: int, loss: Tensor | None = None
+    ) -> Params:
+        """The adapted tensors after one step: the names in `grads`, and `rule.state.*` of a rule that remembers.
+
+        Args:
+            params: Adapted so far, with the rule's meta-parameters and what it returned at the step before.
+            grads: Gradients of the inner loss.
+            step: Index of the step, from 0.
+            loss: The inner loss before the step, a scalar, for rules that look at it.
+        """
         ...
 
 
@@ -122,7 +134,13 @@ class SGD:
         """One tensor after one step; gradients are taken as they are (`update` clips)."""
         return torch.sub(value, grad, alpha=self.lr)
 
-    def update(self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], step: int = 0) -> Params:
+    def update(
+        self,
+        params: Mapping[str, Tensor],
+        grads: Mapping[str, Tensor],
+        step: int = 0,
+        loss: Tensor | None = None,
+    ) -> Params:
         """The tensors named in `grads` after one step."""
         grads = clip_gradients(grads, self.clip, self.clip_by)
         return {name: self.step(name, params[name], grad, params, step) for name, grad in grads.items()}
@@ -182,7 +200,13 @@ class LearnedSGD:
         sizes = params[key]
         return value - sizes[min(step, sizes.shape[0] - 1)] * grad
 
-    def update(self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], step: int = 0) -> Params:
+    def update(
+        self,
+        params: Mapping[str, Tensor],
+        grads: Mapping[str, Tensor],
+        step: int = 0,
+        loss: Tensor | None = None,
+    ) -> Params:
         """The tensors named in `grads` after one step."""
         grads = clip_gradients(grads, self.clip, self.clip_by)
         return {name: self.step(name, params[name], grad, params, step) for name, grad in grads.items()}
