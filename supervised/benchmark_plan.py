@@ -22,6 +22,7 @@ PAPER_UPDATES = {
     "meta-baseline": 34_000,
     "relation": 500_000,
     "tadam": 30_000,
+    "versa": 80_000,
 }
 """Updates that the papers or their code name; 20,000 where they name none (they then stop by validation)."""
 PAPER_DEFAULT = 20_000

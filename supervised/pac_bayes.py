@@ -1,13 +1,13 @@
-"""PAC-Bayes bounds for stochastic networks, of one task and of many (Amit and Meir 2018, "Meta-Learning by Adjusting
-Priors Based on Extended PAC-Bayes Theory").
+"""PAC-Bayes bounds for stochastic networks, of one task and of many.
 
-Weights are drawn from a posterior Q; a prior P was fixed before the data were seen. With probability 1 - delta over the
-samples, the expected loss of Q is at most its mean on the samples plus a term that grows with KL(Q | P) and falls with the
-number of samples. A prior learned from n tasks is itself drawn, from a hyper-posterior N(theta, k_Q^2), against a
-hyper-prior N(0, k_P^2); what that costs is counted in every task's term, and once more in a term that falls with n.
+After Amit and Meir (2018, "Meta-Learning by Adjusting Priors Based on Extended PAC-Bayes Theory"). Weights are drawn from
+a posterior Q; a prior P was fixed before the data were seen. With probability 1 - delta over the samples, the expected
+loss of Q is at most its mean on the samples plus a term that grows with KL(Q | P) and falls with the number of samples.
+A prior learned from n tasks is itself drawn, from a hyper-posterior N(theta, k_Q^2), against a hyper-prior N(0, k_P^2);
+what that costs is counted in every task's term, and once more in a term that falls with n.
 
-A bound holds for losses in [0, 1], such as whether an answer is wrong. With cross-entropy in its place the same formula is
-an objective and no bound.
+A bound holds for losses in [0, 1], such as whether an answer is wrong. With cross-entropy in its place the same formula
+is an objective and no bound.
 
 Legend: n tasks, m samples of a task.
 """
@@ -74,7 +74,9 @@ def hyper_kl(
     return 0.5 * (squares / prior_spread**2 + dims * (ratio**2 - 1)) - dims * math.log(ratio)
 
 
-def task_term(bound: Bound, loss: Tensor, complexity: Tensor, samples: int, tasks: int, delta: float) -> Tensor:
+def task_term(
+    bound: Bound, loss: Tensor, complexity: Tensor, samples: int, tasks: int, delta: float
+) -> Tensor:
     """What a bound adds to a task's mean loss.
 
     Args:

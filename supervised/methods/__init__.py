@@ -20,6 +20,7 @@ METHODS: dict[str, str] = {
     "tadam": "TADAM: scaled metric and features conditioned on the task (Oreshkin et al. 2018)",
     "classifier-baseline": "Classifier-Baseline: trained on all classes, then nearest mean by cosine (Chen et al. 2021)",
     "meta-baseline": "Meta-Baseline: the same, then trained on episodes (Chen et al. 2021)",
+    "versa": "VERSA: distributions of classifiers, inferred in one pass (Gordon et al. 2019)",
     "nearest-centroid": "Nearest class mean of pixels: the floor, nothing is trained",
 }
 """Every method's name and what it is, in one line."""

@@ -30,7 +30,9 @@ def test_the_divergence_of_gaussians_is_torchs():
 
 def test_the_hyper_divergence_is_torchs_in_all_dimensions_and_the_authors_in_one():
     theta = [torch.tensor([3.0, -4.0]), torch.tensor([[1.0]])]
-    expected = sum(kl_divergence(Normal(x.double(), scalar(1e-3)), Normal(scalar(0.0), 100.0)).sum() for x in theta)
+    expected = sum(
+        kl_divergence(Normal(x.double(), scalar(1e-3)), Normal(scalar(0.0), 100.0)).sum() for x in theta
+    )
     torch.testing.assert_close(hyper_kl(theta), expected)
     one = (26 + 1e-6) / (2 * 100**2) + math.log(100 / 1e-3) - 0.5
     assert hyper_kl(theta, whole=False).item() == pytest.approx(one)
@@ -46,7 +48,12 @@ def test_terms_by_hand():
     assert of("pentina-lampert") == pytest.approx(0.5)
     assert of("variational") == pytest.approx(0.05)
     meta = lambda bound: meta_term(bound, scalar(6.0), 4, 0.1).item()  # noqa: E731
-    assert meta("seeger") == meta("mcallester") == meta("catoni") == pytest.approx(math.sqrt((6 + math.log(80)) / 6))
+    assert (
+        meta("seeger")
+        == meta("mcallester")
+        == meta("catoni")
+        == pytest.approx(math.sqrt((6 + math.log(80)) / 6))
+    )
     assert meta("pentina-lampert") == pytest.approx(3.0)
     assert meta("variational") == pytest.approx(6.0)
 
@@ -64,7 +71,7 @@ def test_the_inverted_bound_lies_between_the_loss_and_its_relaxation():
 
 @pytest.mark.parametrize("bound", ["mcallester", "seeger"])
 def test_a_bound_holds_on_coins_and_falls_with_samples(bound):
-    """Posteriors over two coins, against an even prior, chosen after the throws: the bound fails too seldom to be seen."""
+    """Posteriors over two coins, against an even prior, chosen after the throws."""
     generator = torch.Generator().manual_seed(0)
     true = torch.tensor([0.3, 0.35], dtype=D)
     mean_bound = {}
