@@ -1,13 +1,15 @@
 """Update rules that change the direction of the gradient before another rule takes the step.
 
 Each wraps a `base` rule, plain gradient descent unless told otherwise, and starts as that rule. Tensors are looked at as
-the weights of layers: the first axis is outputs, the second inputs, what is left the kernel, as one axis.
+the weights of layers: the first axis is outputs, the second inputs, what is left the kernel, as one axis. Outputs that
+come and go, such as the classes of a head, can be left as they are: `plain` names such tensors.
 
 Legend: O outputs, I inputs, K kernel positions.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor
@@ -25,13 +27,16 @@ class MetaCurvature:
 
     base: UpdateRule = field(default_factory=SGD)
     """Takes the step with what comes out."""
+    plain: tuple[str, ...] = ()
+    """Name patterns of tensors that have no matrix for their first axis."""
 
     def init(self, params: Mapping[str, Tensor], steps: int, adapted: Adapted = "all") -> Params:
         """Identity matrices to merge into the params, requiring a gradient, and what the base starts with."""
         found = self.base.init(params, steps, adapted)
         for name in adapted_names(params, adapted):
-            for axis, size in enumerate(_as_layer(params[name]).shape):
-                found[_key("curvature", name, axis)] = _identity(params[name], size)
+            sizes = _as_layer(params[name]).shape
+            for axis in self._axes(name, len(sizes)):
+                found[_key("curvature", name, axis)] = _identity(params[name], sizes[axis])
         return found
 
     def update(
@@ -45,11 +50,14 @@ class MetaCurvature:
         changed = {}
         for name, grad in grads.items():
             layer = _as_layer(grad)
-            for axis in range(layer.dim()):
+            for axis in self._axes(name, layer.dim()):
                 matrix = _looked_up(params, _key("curvature", name, axis))
                 layer = torch.tensordot(matrix, layer, ([1], [axis])).movedim(0, axis)
             changed[name] = layer.reshape(grad.shape)
         return self.base.update(params, changed, step, loss)
+
+    def _axes(self, name: str, number: int) -> range:
+        return range(1 if _matches(name, self.plain) else 0, number)
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,8 @@ class TNet:
     """Whether to learn which outputs adapt."""
     temperature: float = 1.0
     """Of the mask, above 0: the lower, the nearer to 0 or 1."""
+    plain: tuple[str, ...] = ()
+    """Name patterns of tensors that are left to the base rule."""
 
     def __post_init__(self):
         if not self.temperature > 0:
@@ -82,7 +92,7 @@ class TNet:
         found = self.base.init(params, steps, adapted)
         for name in adapted_names(params, adapted):
             value = params[name]
-            if value.dim() > 1:
+            if self._transforms(name, value):
                 found[_key("transform", name)] = _identity(value, len(value))
                 if self.masked:
                     found[_key("mask", name)] = value.new_zeros(len(value), requires_grad=True)
@@ -102,7 +112,7 @@ class TNet:
 
     def _through(self, params: Mapping[str, Tensor], name: str, grad: Tensor) -> Tensor:
         """T T' G, or T diag(m) T' G."""
-        if grad.dim() < 2:
+        if not self._transforms(name, grad):
             return grad
         transform = _looked_up(params, _key("transform", name))
         inner = transform.mT @ grad.flatten(1)
@@ -112,6 +122,9 @@ class TNet:
             logits = logits if noise is None else logits + noise
             inner = torch.sigmoid(logits / self.temperature).unsqueeze(-1) * inner
         return (transform @ inner).view(grad.shape)
+
+    def _transforms(self, name: str, value: Tensor) -> bool:
+        return value.dim() > 1 and not _matches(name, self.plain)
 
 
 @dataclass(frozen=True)
@@ -153,6 +166,10 @@ def _turned(weight: Tensor, by: Tensor) -> Tensor:
     product = step @ matrix.mT if wide else matrix.mT @ step
     turn = torch.linalg.matrix_exp((product.mT - product) / 2)
     return (turn @ matrix if wide else matrix @ turn).view(weight.shape)
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _as_layer(value: Tensor) -> Tensor:

@@ -85,6 +85,21 @@ def test_a_t_net_is_a_network_with_a_fixed_linear_map_after_each_adapted_one(mas
     torch.testing.assert_close(after["b"], u @ w["b"])
 
 
+def test_outputs_that_come_and_go_are_left_alone():
+    params, grads = tensors(), tensors(10)
+    curvature = MetaCurvature(SGD(lr=1.0), plain=("linear", "bias"))
+    learned = curvature.init(params, 1)
+    assert {name for name in learned if "conv" not in name} == {"rule.curvature.1.linear"}
+    matrix = draws(5, 5, seed=20)
+    after = curvature.update(params | learned | {"rule.curvature.1.linear": matrix}, grads)
+    torch.testing.assert_close(after["linear"], params["linear"] - grads["linear"] @ matrix.mT)
+    torch.testing.assert_close(after["bias"], params["bias"] - grads["bias"])
+    net = TNet(SGD(lr=1.0), plain=("lin*",))
+    assert list(net.init(params, 1)) == ["rule.transform.conv"]
+    after = net.update(params | net.init(params, 1), grads)
+    torch.testing.assert_close(after["linear"], params["linear"] - grads["linear"])
+
+
 def orthogonal(rows, columns, seed=0):
     q = torch.linalg.qr(draws(max(rows, columns), min(rows, columns), seed=seed)).Q
     return q if rows >= columns else q.mT
