@@ -7,6 +7,7 @@ from metarl.agents.baselines import ValueNetwork
 from metarl.agents.configs import MetaPolicyGradient
 from metarl.agents.policies import GaussianPolicy, ObservationNormalizer
 from metarl.agents.policy_adaptation import PolicyAdaptation
+from metarl.update_rules import register
 
 
 class MetaParameters(nn.Module):
@@ -41,7 +42,7 @@ class MetaParameters(nn.Module):
         for name, value in adaptation.rule.init(start, config.inner.steps, adaptation.adapted).items():
             if name.endswith(".context") and config.inner.context_lr is not None:
                 value = torch.full_like(value, config.inner.context_lr)
-            _register(self, name, value)
+            register(self, {name: value})
 
 
 def step_sizes(params: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -53,13 +54,3 @@ def step_sizes(params: dict[str, Tensor]) -> dict[str, Tensor]:
             for step, sizes in enumerate(value.detach(), 1):
                 groups.setdefault(f"inner/{kind}_{step}", []).append(sizes.flatten())
     return {name: torch.cat(sizes).mean() for name, sizes in groups.items()}
-
-
-def _register(module: nn.Module, name: str, value: Tensor) -> None:
-    """Make a tensor a parameter under a dotted name, with a module for each part before the last."""
-    *path, last = name.split(".")
-    for part in path:
-        if part not in module._modules:
-            module.add_module(part, nn.Module())
-        module = module._modules[part]
-    module.register_parameter(last, nn.Parameter(value.detach().clone()))

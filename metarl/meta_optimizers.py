@@ -25,7 +25,7 @@ from metarl.gradients import (
     trainable,
 )
 
-__all__ = ["GradientSteps", "Loss", "NonFinite", "TrustRegion", "milestones"]
+__all__ = ["GradientSteps", "Loss", "NonFinite", "TrustRegion", "annealed", "milestones"]
 
 Loss = Callable[[], tuple[Tensor, Mapping[str, Tensor | float]]]
 """Computes the meta-loss at the current parameters: a scalar, and metrics (numbers or scalar tensors)."""
@@ -50,7 +50,7 @@ class GradientSteps:
         max_grad_value: Cut every entry of a gradient to this range on both sides of zero, before its norm is bounded.
         momentum: Of SGD: this part of the last step's direction is added to the gradient.
         weight_decay: This multiple of the parameters is added to their gradient, after clipping.
-        schedule: From the number of steps taken before to a factor of `lr`; see `milestones`.
+        schedule: From the number of steps taken before to a factor of `lr`; see `milestones`, `annealed`.
 
     Attributes:
         updates: Steps taken so far.
@@ -195,6 +195,29 @@ def milestones(at: Iterable[int], factor: float) -> Callable[[int], float]:
     if not factor > 0 or any(each < 1 for each in places):
         raise ValueError(f"milestones {places} with {factor=}: expected positive numbers")
     return lambda updates: factor ** bisect.bisect_right(places, updates)
+
+
+def annealed(shape: Literal["linear", "cosine"], updates: int, end: float = 0.0) -> Callable[[int], float]:
+    """A schedule that lets the step size fall steadily over the whole training.
+
+    Args:
+        shape: "linear", or half a "cosine" (Loshchilov and Hutter 2017, without restarts).
+        updates: Steps of the whole training; after them the step size stays at its end.
+        end: What it falls to, as a factor of the first step size, in [0, 1].
+
+    Returns:
+        From the number of steps taken before to a factor of the first step size.
+    """
+    if shape not in ("linear", "cosine"):
+        raise ValueError(f"shape={shape!r}, expected 'linear' or 'cosine'")
+    if updates < 1 or not 0 <= end <= 1:
+        raise ValueError(f"{updates=}, {end=}: expected 1 or more updates, and an end in [0, 1]")
+
+    def factor(done: int) -> float:
+        left = 1 - min(done / updates, 1)
+        return end + (1 - end) * (left if shape == "linear" else (1 - math.cos(math.pi * left)) / 2)
+
+    return factor
 
 
 class TrustRegion:

@@ -211,7 +211,14 @@ def _default_tags(logged: list[str]) -> list[str]:
     )
     if len(adapted) > 1:
         return [adapted[0], adapted[-1]]
-    for tag in (*adapted, "rollout/ep_rew_mean", "fewshot/accuracy", "eval/mean_reward", "train/loss"):
+    for tag in (
+        *adapted,
+        "rollout/ep_rew_mean",
+        "fewshot/accuracy",
+        "fewshot/mse",
+        "eval/mean_reward",
+        "train/loss",
+    ):
         if tag in logged:
             return [tag]
     raise ValueError(f"the runs have logged none of the usual returns; choose tags from: {', '.join(logged)}")

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from metarl.names import nearest
 
@@ -80,6 +80,23 @@ def adapted_names(params: Mapping[str, Tensor], adapted: str | Collection[str] =
     if whole:
         raise ValueError(f"only floating-point tensors can be adapted: {whole} hold {params[whole[0]].dtype}")
     return names
+
+
+def register(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Make tensors parameters of a module under their dotted names, such as what `UpdateRule.init` gave.
+
+    Args:
+        module: Gets a submodule for each part of a name before the last.
+        tensors: Their values are copied.
+    """
+    for name, value in tensors.items():
+        *path, last = name.split(".")
+        holder = module
+        for part in path:
+            if part not in holder._modules:
+                holder.add_module(part, nn.Module())
+            holder = holder.get_submodule(part)
+        holder.register_parameter(last, nn.Parameter(value.detach().clone()))
 
 
 def clip_gradients(grads: Mapping[str, Tensor], limit: float | None, by: ClipBy = "norm") -> Params:

@@ -58,6 +58,10 @@ class Benchmark:
     """Show no progress of each training."""
 
     def __post_init__(self):
+        if self.data == "sinusoid":
+            raise ValueError(
+                "data='sinusoid' has no ways and shots to compare by; expected a data set of images"
+            )
         for name in self.methods:
             if name != "all" and name not in METHODS:
                 raise unknown("method", name, [*METHODS, "all"])

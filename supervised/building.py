@@ -9,11 +9,11 @@ import torch
 from metarl.configs import from_dict
 from metarl.nn import BatchNorm
 from metarl.runs import Run
-from metarl.supervised.class_store import ClassStore
 from metarl.supervised.datasets import DATASETS, load
 from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.methods import build, preset
 from metarl.supervised.methods.method import Method
+from metarl.supervised.task_kinds import Store
 
 VERB = "metarl fewshot train"
 """What a run is resumed by."""
@@ -64,12 +64,12 @@ def placed(experiment: FewShotExperiment) -> tuple[FewShotExperiment, str]:
     return replace(experiment, data=str(folder)), folder.name
 
 
-def load_both(experiment: FewShotExperiment, device: torch.device) -> tuple[ClassStore, ClassStore]:
+def load_both(experiment: FewShotExperiment, device: torch.device) -> tuple[Store, Store]:
     """Training and validation images of an experiment, on a device."""
     return load_split(experiment, "train", device), load_split(experiment, "validation", device)
 
 
-def load_split(experiment: FewShotExperiment, split: str, device: torch.device) -> ClassStore:
+def load_split(experiment: FewShotExperiment, split: str, device: torch.device) -> Store:
     """Images of one split of an experiment's data, on a device."""
     return load(
         experiment.data, split, root=experiment.data_root, size=experiment.image_size, device=str(device)

@@ -88,6 +88,11 @@ class ClassStore:
         return cls(images, starts, names, groups=groups)
 
     @property
+    def device(self) -> torch.device:
+        """Where the images lie."""
+        return self.images.device
+
+    @property
     def num_classes(self) -> int:
         """Classes, turned ones counted."""
         return len(self.names) * self.rotations

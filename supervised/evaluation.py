@@ -1,4 +1,4 @@
-"""How well a few-shot method classifies: mean accuracy over test episodes and its interval.
+"""How well a few-shot method does on test tasks: mean accuracy (of a regression: squared error) and its interval.
 
 Legend: E episodes, W ways, Q queries of each class.
 """
@@ -15,11 +15,18 @@ from torch.utils import _pytree as pytree
 
 from metarl import distributed
 from metarl.plots import markdown_table
-from metarl.supervised.class_store import ClassStore
-from metarl.supervised.episodes import Episode, EpisodeSampler
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method
+from metarl.supervised.task_kinds import (
+    ACCURACY,
+    Measure,
+    Store,
+    measure_of,
+    sampler_of,
+)
 from metarl.tasks import over_tasks
+
+__all__ = ["FewShotEvaluation", "Judged", "Protocol", "interval", "judge", "percent", "seeded"]
 
 DRAW = 10
 """Episodes drawn at a time. It is part of what a seed means, hence never changed to save memory."""
@@ -62,82 +69,130 @@ class Protocol:
 class Judged:
     """What one normalisation mode came to."""
 
-    accuracies: np.ndarray
-    """Share of the queries that were classified right, shape (E,)."""
+    values: np.ndarray
+    """What each episode came to, shape (E,): the share of the queries that were classified right, in most cases."""
     loss: float
     """Mean loss."""
+    measure: Measure = ACCURACY
+    """What the values are."""
+    steps: int | None = None
+    """Inner steps, where they were asked for."""
+
+    @property
+    def accuracies(self) -> np.ndarray:
+        """The values, which must be accuracies.
+
+        Raises:
+            ValueError: They are something else.
+        """
+        if self.measure is not ACCURACY:
+            raise ValueError(f"a regression has no accuracy; its {self.measure.name} lies in `values`")
+        return self.values
 
 
 @dataclass(frozen=True)
 class FewShotEvaluation:
-    """Accuracies of a method on the same episodes, in one or more normalisation modes."""
+    """What a method came to on the same episodes, in one or more normalisation modes."""
 
     judged: Mapping[str, Judged]
-    """By mode; the first is the method's own."""
+    """By mode, and by the number of inner steps where that was asked for; the first is the method's own."""
     protocol: dict[str, Any]
     """Way, shot, query, episodes, seed, data, split, and which state of which method."""
 
     @property
+    def first(self) -> Judged:
+        """What the method's own mode came to."""
+        return next(iter(self.judged.values()))
+
+    @property
     def accuracy(self) -> float:
         """Mean over episodes in the method's own mode, in [0, 1]."""
-        return float(next(iter(self.judged.values())).accuracies.mean())
+        return float(self.first.accuracies.mean())
+
+    @property
+    def mean(self) -> float:
+        """The same of whatever the tasks are judged by: accuracy, or mean squared error."""
+        return float(self.first.values.mean())
 
     @property
     def interval(self) -> float:
         """Half the width of its 95 % interval."""
-        return interval(next(iter(self.judged.values())).accuracies)
+        return interval(self.first.values)
 
     def summary(self) -> list[dict[str, Any]]:
-        """A row for each mode: `statistics`, `accuracy` and `interval` in [0, 1], `loss`."""
+        """A row for each result.
+
+        It has `statistics` (the mode), `steps` where they were asked for, `accuracy` in [0, 1] (of a regression `mse`)
+        and `interval`, and `loss`.
+        """
         return [
             {
-                "statistics": mode,
-                "accuracy": float(each.accuracies.mean()),
-                "interval": interval(each.accuracies),
+                "statistics": _mode(name),
+                **({} if each.steps is None else {"steps": each.steps}),
+                each.measure.name: float(each.values.mean()),
+                "interval": interval(each.values),
                 "loss": each.loss,
             }
-            for mode, each in self.judged.items()
+            for name, each in self.judged.items()
         ]
 
     def table(self) -> str:
         """What was judged, and a Markdown table with a row for each mode."""
-        p = self.protocol
-        head = (
-            f"{p['method']} on {p['data']} ({p['split']}, {p['classes']:,} classes): {p['way']}-way {p['shot']}-shot, "
-            f"{p['query']} queries of each class, {p['episodes']:,} episodes (seed {p['seed']})"
+        p, measure = self.protocol, self.first.measure
+        images = measure is ACCURACY
+        head = f"{p['method']} on {p['data']} ({p['split']}" + (
+            f", {p['classes']:,} classes" if images else ""
         )
+        if images:
+            head += f"): {p['way']}-way {p['shot']}-shot, {p['query']} queries of each class, "
+        else:
+            head += f"): {p['shot']} support and {p['query']} query points, "
+        lines = [f"{head}{p['episodes']:,} episodes (seed {p['seed']})", ""]
+        value = percent if images else _plain
         rows = [
-            [row["statistics"], percent(row["accuracy"], row["interval"]), MEANING[row["statistics"]]]
+            [
+                row["statistics"],
+                *([str(row["steps"])] if "steps" in row else []),
+                value(row[measure.name], row["interval"]),
+                MEANING[row["statistics"]],
+            ]
             for row in self.summary()
         ]
-        lines = [head, "", markdown_table(["normalisation", "accuracy, %", "meaning"], rows)]
+        steps = ["inner steps"] if self.first.steps is not None else []
+        heads = ["normalisation", *steps, "accuracy, %" if images else "mean squared error", "meaning"]
+        lines += [markdown_table(heads, rows)]
         if p["episodes"] < USUAL:
-            lines += ["", f"Published accuracies rest on {USUAL} episodes or more."]
+            lines += ["", f"Published figures rest on {USUAL} episodes or more."]
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, ready for `json.dump`."""
-        accuracies = {mode: np.round(each.accuracies, 6).tolist() for mode, each in self.judged.items()}
-        return {"protocol": self.protocol, "summary": self.summary(), "accuracies": accuracies}
+        values = {name: np.round(each.values, 6).tolist() for name, each in self.judged.items()}
+        many = "accuracies" if self.first.measure is ACCURACY else "squared_errors"
+        return {"protocol": self.protocol, "summary": self.summary(), many: values}
+
+
+def _mode(name: str) -> str:
+    """The normalisation mode in the name of a result."""
+    return name.partition(",")[0]
 
 
 @torch.no_grad()
 def judge(
-    method: Method, store: ClassStore, protocol: Protocol, statistics: Sequence[Statistics]
+    method: Method, store: Store, protocol: Protocol, statistics: Sequence[Statistics]
 ) -> dict[str, Judged]:
-    """Accuracy on each of a protocol's episodes; ranks share the work.
+    """Accuracy (of a regression: squared error) on each of a protocol's episodes; ranks share the work.
 
     Args:
         method: Its module's current parameters and averages.
-        store: Classes that it was not trained on, on its device.
+        store: Classes that it was not trained on, on its device; or functions.
         protocol: Which episodes.
         statistics: Normalisation modes; each sees the same episodes.
     """
-    sampler = EpisodeSampler(store, protocol.way, protocol.shot, protocol.query)
+    sampler = sampler_of(store, protocol.way, protocol.shot, protocol.query)
+    measure = measure_of(store)
     params = {name: each.detach() for name, each in method.module.named_parameters()}
-    found = torch.zeros(
-        len(statistics), 2, protocol.episodes, dtype=torch.float64, device=store.images.device
-    )
+    found = torch.zeros(len(statistics), 2, protocol.episodes, dtype=torch.float64, device=store.device)
     draws = range(math.ceil(protocol.episodes / DRAW))
     for number in draws[distributed.rank() :: distributed.world_size()]:
         start = number * DRAW
@@ -146,39 +201,41 @@ def judge(
         episodes = pytree.tree_map(lambda each, size=size: each[:size], episodes)
         chunk = max(1, IMAGES // (protocol.way * (protocol.shot + protocol.query)))
         for place, mode in enumerate(statistics):
-            task = _task(method, mode)
-            losses, accuracies = over_tasks(task, chunk=chunk if store.images.is_cuda else None)(
+            task = _task(method, mode, measure)
+            losses, values = over_tasks(task, chunk=chunk if store.device.type == "cuda" else None)(
                 params, episodes
             )
-            found[place, :, start : start + size] = torch.stack([losses.double(), accuracies.double()])
+            found[place, :, start : start + size] = torch.stack([losses.double(), values.double()])
     values = distributed.sum_(found).cpu().numpy()
-    return {mode: Judged(values[i, 1], float(values[i, 0].mean())) for i, mode in enumerate(statistics)}
+    return {
+        mode: Judged(values[i, 1], float(values[i, 0].mean()), measure) for i, mode in enumerate(statistics)
+    }
 
 
-def _task(method: Method, mode: Statistics) -> Any:
-    def task(params: Mapping[str, Tensor], episode: Episode) -> tuple[Tensor, Tensor]:
-        loss, scores = method.task(params, episode, mode)
-        return loss, accuracy_of(scores, episode)
+def _task(method: Method, mode: Statistics, measure: Measure) -> Any:
+    def task(params: Mapping[str, Tensor], episode: Any) -> tuple[Tensor, Tensor]:
+        loss, scores = method.tested(params, episode, mode)
+        return loss, measure.of(scores, episode)
 
     return task
 
 
-def accuracy_of(scores: Tensor, episode: Episode) -> Tensor:
-    """Share of the queries whose highest score is their class's: (W Q, W) to a scalar."""
-    return (scores.argmax(-1) == episode.query_labels).to(torch.float32).mean()
-
-
-def interval(accuracies: np.ndarray) -> float:
+def interval(values: np.ndarray) -> float:
     """Half the width of the 95 % interval of a mean, 1.96 s / sqrt(E), with s the sample standard deviation.
 
     It says how much other episodes would change the mean, not how much another training would.
     """
-    return 1.96 * float(np.std(accuracies, ddof=1)) / math.sqrt(len(accuracies))
+    return 1.96 * float(np.std(values, ddof=1)) / math.sqrt(len(values))
 
 
 def percent(accuracy: float, margin: float) -> str:
     """An accuracy in [0, 1] with its interval, in per cent."""
     return f"{100 * accuracy:.2f} ± {100 * margin:.2f}"
+
+
+def _plain(value: float, margin: float) -> str:
+    """A figure with its interval."""
+    return f"{value:.3f} ± {margin:.3f}"
 
 
 def seeded(seed: int, number: int) -> torch.Generator:

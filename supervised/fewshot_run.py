@@ -12,8 +12,8 @@ from metarl.configs import write_json
 from metarl.runs import Run
 from metarl.supervised.building import VERB, best_path, built, has_batch_norm, load_split, stored
 from metarl.supervised.datasets import reference
-from metarl.supervised.evaluation import FewShotEvaluation, Protocol, judge
-from metarl.supervised.methods.config import Statistics
+from metarl.supervised.evaluation import FewShotEvaluation, Judged, Protocol, judge
+from metarl.supervised.methods.config import InnerLoop, Statistics
 from metarl.supervised.methods.method import Method
 from metarl.supervised.prediction import Prediction, predict, query_files, support_files
 from metarl.supervised.training import FewShotTraining
@@ -35,18 +35,32 @@ class FewShotRun:
         """The run's folder."""
         return self.run.path
 
-    def method(self, device: torch.device | None = None) -> tuple[Method, dict[str, Any]]:
-        """The method with its best state by validation accuracy, and what is known of that state.
+    @property
+    def is_regression(self) -> bool:
+        """Whether functions are fitted, not images classified."""
+        return len(self.run.config["image"]) == 1
+
+    def method(self, device: torch.device | None = None, config: Any = None) -> tuple[Method, dict[str, Any]]:
+        """The method with its best state in validation, and what is known of that state.
 
         A run without validations has its newest state instead; its running averages are estimated anew.
+
+        Args:
+            device: Where it lies; unset, as in training.
+            config: In place of the run's, one that has the same parameters.
         """
         device = devices.resolve(self.experiment.device) if device is None else device
-        model = built(self.run.config, self.experiment, self.config, device)
+        model = built(self.run.config, self.experiment, config or self.config, device)
         best = best_path(self.run)
         if best.with_name("best.json").exists():
             tensors, state = checkpoints.load(best)
             checkpoints.load_module(model.module, checkpoints.under("method", tensors))
-            return model, {"state": "best", "steps": state["steps"], "validation_accuracy": state["accuracy"]}
+            measure = state.get("measure", "accuracy")
+            return model, {
+                "state": "best",
+                "steps": state["steps"],
+                f"validation_{measure}": state[measure],
+            }
         newest = checkpoints.latest(self.run.checkpoints)
         if newest is None:
             raise ValueError(
@@ -58,7 +72,8 @@ class FewShotRun:
             train_store = load_split(self.experiment, "train", device)
             training = FewShotTraining(model, self.experiment, self.config.training, train_store, None)
             training.estimate_running()
-        return model, {"state": "newest", "steps": state["steps"], "validation_accuracy": None}
+        known = {"state": "newest", "steps": state["steps"]}
+        return model, known if self.is_regression else {**known, "validation_accuracy": None}
 
     def evaluate(
         self,
@@ -69,8 +84,9 @@ class FewShotRun:
         split: str = "test",
         statistics: Sequence[Statistics] = (),
         seed: int = 0,
+        steps: Sequence[int] = (),
     ) -> FewShotEvaluation:
-        """Classify the queries of episodes of a split; written to `evaluation.json`.
+        """Classify the queries of episodes of a split (or fit functions); written to `evaluation.json`.
 
         Args:
             way: Classes of an episode; unset, as in training's validation.
@@ -80,21 +96,31 @@ class FewShotRun:
             split: `test`, `validation` or `train`.
             statistics: Normalisation modes; unset, the method's own, and `transductive` where it is another.
             seed: Episodes follow from it.
+            steps: Numbers of inner steps, each judged by itself, for methods that adapt by them; unset, as the method
+                does.
+
+        Raises:
+            ValueError: The method has no inner steps, or a protocol cannot be had.
         """
         protocol = Protocol(way or self.experiment.way, shot or self.experiment.shot, query, episodes, seed)
         device = devices.resolve(self.experiment.device)
-        model, state = self.method(device)
         store = load_split(self.experiment, split, device)
-        judged = judge(model, store, protocol, self._modes(model, statistics))
-        if not has_batch_norm(model):
-            judged = {"none": next(iter(judged.values()))}
+        judged: dict[str, Judged] = {}
+        for number in steps or (None,):
+            model, state = self.method(device, self._with_steps(number))
+            found = judge(model, store, protocol, self._modes(model, statistics))
+            if not has_batch_norm(model):
+                found = {"none": next(iter(found.values()))}
+            for mode, each in found.items():
+                name = mode if number is None else f"{mode}, {number} steps"
+                judged[name] = replace(each, steps=number)
         about = {
             **asdict(protocol),
             "method": self.name,
             "data": self.experiment.data,
             "split": split,
             "classes": store.num_classes,
-            "statistics": list(judged),
+            "statistics": list(found),
             "trained_way": self.config.training.way or self.experiment.way,
             "trained_shot": self.config.training.shot or self.experiment.shot,
             "training_seed": self.experiment.seed,
@@ -103,6 +129,14 @@ class FewShotRun:
         evaluation = FewShotEvaluation(judged, about)
         write_json(self.path / "evaluation.json", evaluation.to_json())
         return evaluation
+
+    def _with_steps(self, number: int | None) -> Any:
+        """The configuration with so many inner steps in testing; the run's own for None."""
+        if number is None:
+            return self.config
+        if not isinstance(inner := getattr(self.config, "inner", None), InnerLoop):
+            raise ValueError(f"{self.name} takes no inner steps; leave out steps={number}")
+        return replace(self.config, inner=replace(inner, test_steps=number))
 
     def _modes(self, model: Method, wanted: Sequence[Statistics]) -> list[Statistics]:
         own = self.config.training.test_statistics
@@ -120,6 +154,8 @@ class FewShotRun:
             queries: Pictures, or folders of them.
             statistics: Normalisation mode; unset, the method's own.
         """
+        if self.is_regression:
+            raise ValueError(f"a run on {self.experiment.data} fits functions and labels no pictures")
         classes, files = support_files(support), query_files(queries)
         model, _ = self.method()
         reading = reference(self.experiment.data)
@@ -128,10 +164,15 @@ class FewShotRun:
         return predict(model, reading, classes, files, statistics or self.config.training.test_statistics)
 
     def plot(self, out: str | Path) -> Path:
-        """Draw the validation accuracy against training episodes."""
+        """Draw the validation accuracy (of a regression: squared error) against training episodes."""
+        tag = "fewshot/mse" if self.is_regression else "fewshot/accuracy"
         title = f"{self.name} on {self.experiment.data}, validation"
         return plots.learning_curves(
-            [self.run], out, tags=["fewshot/accuracy"], title=title, xlabel="training episodes"
+            [self.run],
+            out,
+            tags=[tag],
+            title=title,
+            xlabel="training episodes",
         )
 
     def __repr__(self) -> str:

@@ -62,7 +62,7 @@ def illustrate(
         for number in range(EPISODES):
             drawn = sampler.draw(1, seeded(VALIDATION_SEED, number))
             episode = pytree.tree_map(lambda each: each[0], drawn)
-            _, scores = method.task(params, episode, statistics)
+            _, scores = method.tested(params, episode, statistics)
             names = [class_name(store, int(each)) for each in episode.classes]
             sheet = _sheet(store, episode, scores, names)
             writer.add_image(f"fewshot/episode_{number + 1}", np.asarray(sheet), 0, dataformats="HWC")

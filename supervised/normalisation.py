@@ -56,6 +56,24 @@ def embed(
     return features[:number], features[number:]
 
 
+def embed_query(net: Callable[..., Tensor], episode: Any, statistics: Statistics) -> Tensor:
+    """Features of the query alone, (W Q, ...), as `embed` has them; the support is left out where it does not matter.
+
+    Args:
+        net: As for `embed`.
+        episode: One task: an `Episode`, or anything else with `support` and `query`.
+        statistics: As for `embed`.
+    """
+    if statistics in ("transductive", "running"):
+        return net(episode.query, statistics="batch" if statistics == "transductive" else "running")
+    return embed(net, episode, statistics)[1]
+
+
+def embed_support(net: Callable[..., Tensor], episode: Any, statistics: Statistics) -> Tensor:
+    """Features of the support (W S, ...) before any query is known: by its own moments, or by stored averages."""
+    return net(episode.support, statistics="running" if statistics == "running" else "batch")
+
+
 @torch.no_grad()
 def estimate_running(module: nn.Module, forward: Callable[[Any], Any], batches: Iterable[Any]) -> None:
     """Set the running averages of all batch norms in a module to the means of their moments over batches.

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from metarl.supervised.episodes import Episode
-from metarl.supervised.evaluation import accuracy_of
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method
+from metarl.supervised.task_kinds import accuracy_of
 
 
 @torch.no_grad()
@@ -44,5 +44,5 @@ def one_shot_error(method: Method, runs: Episode, statistics: Statistics = "runn
     right: list[Tensor] = []
     for number in range(len(runs.support)):
         episode = pytree.tree_map(lambda each, number=number: each[number], runs)
-        right.append(accuracy_of(method.task(params, episode, statistics)[1], episode))
+        right.append(accuracy_of(method.tested(params, episode, statistics)[1], episode))
     return 1 - torch.stack(right).double().cpu().numpy()

@@ -99,7 +99,7 @@ def classify(
     episode = Episode(support, support_labels, query, unknown, torch.arange(way, device=query.device))
     params = {name: each.detach() for name, each in method.module.named_parameters()}
     with torch.no_grad():
-        _, scores = method.task(params, episode, statistics)
+        _, scores = method.tested(params, episode, statistics)
     return scores.softmax(-1).double().cpu().numpy()
 
 

@@ -4,7 +4,7 @@ Legend: T tasks of one update, Q queries of each class, W ways.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,14 @@ from torch.utils import _pytree as pytree
 from metarl import checkpoints, distributed
 from metarl.algorithms import Batch
 from metarl.configs import read_json
-from metarl.meta_optimizers import GradientSteps, Loss, milestones
+from metarl.meta_optimizers import GradientSteps, Loss, annealed, milestones
 from metarl.nn import BatchNorm
-from metarl.supervised.class_store import ClassStore
-from metarl.supervised.episodes import Episode, EpisodeSampler
-from metarl.supervised.evaluation import Protocol, accuracy_of, interval, judge, seeded
+from metarl.supervised.evaluation import Judged, Protocol, interval, judge, seeded
 from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.methods.config import EpisodicTraining
 from metarl.supervised.methods.method import Method
 from metarl.supervised.normalisation import estimate_running
+from metarl.supervised.task_kinds import Store, measure_of, sampler_of
 from metarl.tasks import over_tasks
 
 RUNNING_EPISODES = 30
@@ -41,9 +40,9 @@ class FewShotTraining:
         method: On its device.
         experiment: Ways, shots and queries of validation; length of the training.
         training: Ways, shots, queries and tasks of training.
-        train: Images of training classes, on the method's device.
-        validation: Images of validation classes.
-        best: Where the state with the highest validation accuracy is kept, without suffix; None: nowhere.
+        train: Images of training classes, or functions to train on, on the method's device.
+        validation: The same for validation.
+        best: Where the state that is best in validation is kept, without suffix; None: nowhere.
 
     Attributes:
         module: The method's module as `method`, and the number of updates done.
@@ -55,8 +54,8 @@ class FewShotTraining:
         method: Method,
         experiment: FewShotExperiment,
         training: EpisodicTraining,
-        train: ClassStore,
-        validation: ClassStore | None,
+        train: Store,
+        validation: Store | None,
         best: Path | None = None,
     ):
         self.method, self.experiment, self.training = method, experiment, training
@@ -67,7 +66,7 @@ class FewShotTraining:
         self.updates = number_of_updates(experiment, training)
         self.stage_ends = _stage_ends(method, self.updates)
         way, shot = training.way or experiment.way, training.shot or experiment.shot
-        self.sampler = EpisodeSampler(train, way, shot, training.query)
+        self.sampler = sampler_of(train, way, shot, training.query)
 
     def collect(self, rng: np.random.Generator) -> Batch:
         """A batch of the stage that the training is in, or T episodes."""
@@ -83,14 +82,14 @@ class FewShotTraining:
         return Batch((stage, data), self.training.tasks)
 
     def loss(self, data: tuple[int, Any]) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        """Mean loss, and metrics; `accuracy` is that on the queries, averaged over tasks."""
+        """Mean loss, and metrics; `accuracy` (or `mse`) is that on the queries, averaged over tasks."""
         stage, batch = data
         params = dict(self.method.module.named_parameters())
         number = {"stage": float(stage)} if self.method.stages else {}
         if stage < len(self.method.stages):
             loss, metrics = self.method.stages[stage].loss(params, batch)
             return loss, {**metrics, **number}
-        task = partial(task_with_accuracy, self.method, statistics=self.training.statistics)
+        task = partial(task_with_measure, self.method, statistics=self.training.statistics)
         if self.training.tasks == 1:
             loss, aux = task(params, pytree.tree_map(lambda each: each[0], batch))
             return loss, {**aux, **number}
@@ -112,9 +111,13 @@ class FewShotTraining:
         )
         mode = self.training.test_statistics
         found = judge(self.method, self.validation, protocol, [mode])[mode]
-        accuracy, margin = float(found.accuracies.mean()), interval(found.accuracies)
-        self._keep_if_best(accuracy, margin)
-        return {"fewshot/accuracy": accuracy, "fewshot/interval": margin, "fewshot/loss": found.loss}
+        value, margin = float(found.values.mean()), interval(found.values)
+        self._keep_if_best(found)
+        return {
+            f"fewshot/{found.measure.name}": value,
+            "fewshot/interval": margin,
+            "fewshot/loss": found.loss,
+        }
 
     @torch.no_grad()
     def estimate_running(self) -> None:
@@ -128,25 +131,28 @@ class FewShotTraining:
             self._fixed_episodes(),
         )
 
-    def _fixed_episodes(self) -> Iterator[Episode]:
+    def _fixed_episodes(self) -> Iterator[Any]:
         for number in range(RUNNING_EPISODES):
             episodes = self.sampler.draw(1, seeded(RUNNING_SEED, number))
             yield pytree.tree_map(lambda each: each[0], episodes)
 
-    def _share(self, episodes: Episode) -> Episode:
+    def _share(self, episodes: Any) -> Any:
         """This rank's part of the tasks."""
         mine = distributed.share(self.training.tasks)
         return pytree.tree_map(lambda each: each[mine.start : mine.stop], episodes)
 
-    def _keep_if_best(self, accuracy: float, margin: float) -> None:
+    def _keep_if_best(self, found: Judged) -> None:
         if self.best is None or not distributed.is_main():
             return
-        if best_accuracy(self.best) >= accuracy:
+        measure, value = found.measure, float(found.values.mean())
+        before = best_state(self.best)
+        if before is not None and measure.sign * (value - before[measure.name]) <= 0:
             return
         updates = int(self.module.updates)
         state = {
-            "accuracy": accuracy,
-            "interval": margin,
+            measure.name: value,
+            "measure": measure.name,
+            "interval": interval(found.values),
             "statistics": self.training.test_statistics,
             "validation_episodes": self.experiment.validation_episodes,
             "updates": updates,
@@ -182,19 +188,35 @@ def optimizer_of(module: nn.Module, training: EpisodicTraining, updates: int) ->
     parameters = dict(module.named_parameters())
     if not any(each.requires_grad for each in parameters.values()):
         return Untrained()
-    if training.milestones:
-        at = [max(1, round(share * updates)) for share in training.milestones]
-    else:
-        at = list(range(training.decay_every, updates, training.decay_every)) if training.decay_every else []
     return GradientSteps(
         parameters,
         training.lr,
         kind=training.optimizer,
         max_grad_norm=training.max_grad_norm,
+        max_grad_value=training.max_grad_value,
         momentum=training.momentum,
         weight_decay=training.weight_decay,
-        schedule=milestones(at, training.decay),
+        schedule=schedule_of(training, updates),
     )
+
+
+def schedule_of(training: EpisodicTraining, updates: int) -> Callable[[int], float]:
+    """From the number of updates done to a factor of the step size.
+
+    Raises:
+        ValueError: It is to fall steadily and at milestones too, or to end above where it begins.
+    """
+    if training.anneal != "none":
+        if training.milestones or training.decay_every:
+            raise ValueError(
+                f"training.anneal={training.anneal!r} lets the step size fall all the time: leave out "
+                "training.milestones and training.decay_every"
+            )
+        return annealed(training.anneal, updates, training.final_lr / training.lr)
+    if training.milestones:
+        return milestones([max(1, round(share * updates)) for share in training.milestones], training.decay)
+    at = range(training.decay_every, updates, training.decay_every) if training.decay_every else ()
+    return milestones(at, training.decay)
 
 
 def number_of_updates(experiment: FewShotExperiment, training: EpisodicTraining) -> int:
@@ -202,18 +224,19 @@ def number_of_updates(experiment: FewShotExperiment, training: EpisodicTraining)
     return math.ceil(experiment.episodes / training.tasks)
 
 
-def task_with_accuracy(
-    method: Method, params: Mapping[str, Tensor], episode: Episode, statistics: Any
+def task_with_measure(
+    method: Method, params: Mapping[str, Tensor], episode: Any, statistics: Any
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss and accuracy of one task."""
+    """Loss of one task, and its accuracy (`mse` of a regression)."""
     loss, scores = method.task(params, episode, statistics)
-    return loss, {"accuracy": accuracy_of(scores.detach(), episode)}
+    measure = measure_of(episode)
+    return loss, {measure.name: measure.of(scores.detach(), episode)}
 
 
-def best_accuracy(path: Path) -> float:
-    """Validation accuracy of the best state kept so far, in [0, 1]; -1 if there is none."""
+def best_state(path: Path) -> dict[str, Any] | None:
+    """What is known of the state that was best in validation so far; None if there is none."""
     described = path.with_name(f"{path.name}.json")
-    return float(read_json(described)["accuracy"]) if described.exists() else -1.0
+    return read_json(described) if described.exists() else None
 
 
 def _stage_ends(method: Method, updates: int) -> list[int]:

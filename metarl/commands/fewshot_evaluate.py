@@ -30,6 +30,8 @@ class Evaluate:
     """By which images batch norm normalises; unset, as the method does, and transductively where that differs."""
     seed: int = 0
     """Of the episodes."""
+    steps: tuple[int, ...] = ()
+    """Numbers of inner steps, each judged by itself, for methods that adapt by them; unset, as the method does."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def evaluate(arguments: list[str]) -> int:
         options.split,
         options.statistics,
         options.seed,
+        options.steps,
     )
     print(found.table())
     print(f"\naccuracies: {trained.path / 'evaluation.json'}")

@@ -11,14 +11,24 @@ from torch import nn
 from metarl.names import unknown
 from metarl.supervised.backbones.conv4 import Conv4
 from metarl.supervised.backbones.koch import Koch
+from metarl.supervised.backbones.perceptron import Perceptron
 from metarl.supervised.backbones.relation import RelationEncoder
 from metarl.supervised.backbones.resnet12 import ResNet12
 from metarl.supervised.backbones.wide_resnet import WideResNet
 from metarl.supervised.methods.config import Backbone
 
-__all__ = ["BACKBONES", "Conv4", "Koch", "RelationEncoder", "ResNet12", "WideResNet", "backbone"]
+__all__ = [
+    "BACKBONES",
+    "Conv4",
+    "Koch",
+    "Perceptron",
+    "RelationEncoder",
+    "ResNet12",
+    "WideResNet",
+    "backbone",
+]
 
-Image = tuple[int, int, int]
+Image = tuple[int, ...]
 
 BACKBONES: dict[str, Callable[[Backbone, Image], nn.Module]] = {
     "conv4": lambda b, image: Conv4(image, b.channels, b.halve, b.norm, b.activation),
@@ -26,6 +36,7 @@ BACKBONES: dict[str, Callable[[Backbone, Image], nn.Module]] = {
     "wrn-28-10": lambda b, image: WideResNet(image, norm=b.norm, activation=b.activation),
     "koch": lambda b, image: Koch(image, b.norm, b.activation),
     "relation": lambda b, image: RelationEncoder(image, b.channels, b.norm, b.activation),
+    "mlp": lambda b, image: Perceptron(image, b.channels, b.activation),
 }
 """Makers of backbones by name; fields of the configuration that a network has no use for are left out."""
 
@@ -35,7 +46,7 @@ def backbone(config: Backbone, image: Image) -> nn.Module:
 
     Args:
         config: Architecture.
-        image: Channels, height and width of an image.
+        image: Channels, height and width of an image; (1,) for numbers.
 
     Returns:
         A module with `feature_size`, `map_shape` and `film_sizes`.

@@ -14,7 +14,7 @@ from metarl.names import unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from metarl.supervised.class_store import ClassStore
+    from metarl.supervised.task_kinds import Store
 
 DATASETS: dict[str, str] = {
     "strokes": "generated drawings of made-up characters, 28x28; nothing to download",
@@ -24,6 +24,7 @@ DATASETS: dict[str, str] = {
     "tiered-imagenet": "779,165 photographs of 608 classes, 84x84, split by kinds of things: 351 / 97 / 160",
     "cifar-fs": "the 100 classes of CIFAR-100, 32x32, shared out at random: 64 / 16 / 20",
     "fc100": "the same images by superclasses: 60 / 20 / 20 classes",
+    "sinusoid": "sine waves to fit from a few points (a regression; no ways, a shot is a point); nothing to download",
     "cub": "11,788 photographs of 200 kinds of birds, 84x84: 100 / 50 / 50",
 }
 """Every data set's name and what it is, in one line."""
@@ -37,6 +38,7 @@ HOMES = {
     "tiered-imagenet": "tiered_imagenet",
     "cifar-fs": "cifar100",
     "fc100": "cifar100",
+    "sinusoid": "sinusoid",
     "cub": "cub",
 }
 """The module of each data set: it has `READINGS` by name, and `load(name, split, root, size, download)`."""
@@ -66,8 +68,8 @@ def load(
     size: int | None = None,
     device: str = "cpu",
     download: bool = True,
-) -> ClassStore:
-    """The images of one split.
+) -> Store:
+    """The images of one split, or the functions.
 
     Args:
         data: A key of `DATASETS`, or a folder with a folder of images for each class.

@@ -20,10 +20,14 @@ METHODS: dict[str, str] = {
     "tadam": "TADAM: scaled metric and features conditioned on the task (Oreshkin et al. 2018)",
     "classifier-baseline": "Classifier-Baseline: trained on all classes, then nearest mean by cosine (Chen et al. 2021)",
     "meta-baseline": "Meta-Baseline: the same, then trained on episodes (Chen et al. 2021)",
+    "maml": "MAML: a start from which a few gradient steps learn a task (Finn et al. 2017)",
+    "fomaml": "First-order MAML: the same without second derivatives (Finn et al. 2017)",
     "versa": "VERSA: distributions of classifiers, inferred in one pass (Gordon et al. 2019)",
     "nearest-centroid": "Nearest class mean of pixels: the floor, nothing is trained",
 }
 """Every method's name and what it is, in one line."""
+REGRESSION = ("maml", "fomaml")
+"""Those that can also fit functions (`--data sinusoid`)."""
 
 
 def preset(name: str, data: str = "omniglot", way: int = 5, shot: int = 1) -> Any:
@@ -44,20 +48,23 @@ def preset(name: str, data: str = "omniglot", way: int = 5, shot: int = 1) -> An
     return import_module(f"metarl.supervised.presets.{_file(name)}").config_for(data, way, shot)
 
 
-def build(name: str, config: Any, image: tuple[int, int, int], classes: int, way: int, shot: int) -> Method:
+def build(name: str, config: Any, image: tuple[int, ...], classes: int, way: int, shot: int) -> Method:
     """A method with fresh parameters.
 
     Args:
         name: A key of `METHODS`.
         config: What `preset` gave, or a change of it.
-        image: Channels, height and width.
-        classes: Training classes.
+        image: Channels, height and width; (1,) for a regression.
+        classes: Training classes; 1 for a regression.
         way: Classes of an episode in testing; the method can do with others.
         shot: Support images of each class, likewise.
 
     Raises:
-        ValueError: There is no such method, or the configuration does not fit the images.
+        ValueError: There is no such method, the configuration does not fit the images, or the method cannot do
+            regression.
     """
+    if len(image) == 1 and name not in REGRESSION:
+        raise ValueError(f"{name} classifies images and cannot fit functions; {', '.join(REGRESSION)} can")
     module = import_module(f"metarl.supervised.methods.{_file(name)}")
     return module.build(config, image, classes, way, shot)
 

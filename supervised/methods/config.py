@@ -12,11 +12,11 @@ of training batches; or the support with one query at a time."""
 class Backbone:
     """The network from images to features."""
 
-    name: Literal["conv4", "resnet12", "wrn-28-10", "koch", "relation"] = "conv4"
+    name: Literal["conv4", "resnet12", "wrn-28-10", "koch", "relation", "mlp"] = "conv4"
     """Architecture."""
     channels: int = 64
-    """Filters of every block (conv4, relation). For resnet12 64 means blocks of 64-128-256-512, 80 of 64-160-320-640; the
-others have a width of their own."""
+    """Filters of every block (conv4, relation), units of both layers (mlp). For resnet12 64 means blocks of
+64-128-256-512, 80 of 64-160-320-640; the others have a width of their own."""
     halve: Literal["pool", "stride"] = "pool"
     """How conv4 halves its images; with stride the features are the spatial mean."""
     norm: Literal["batch", "group", "layer", "none"] = "batch"
@@ -55,5 +55,38 @@ class EpisodicTraining:
     """Updates between milestones."""
     milestones: tuple[float, ...] = ()
     """Shares of the training after which the step size decays, in place of `decay_every`."""
+    anneal: Literal["none", "linear", "cosine"] = "none"
+    """Lets the step size fall steadily from `lr` to `final_lr` over the whole training, in place of milestones."""
+    final_lr: float = 0.0
+    """Where it ends."""
     max_grad_norm: float | None = None
     """Bound on the gradient's norm."""
+    max_grad_value: float | None = None
+    """Bound on every entry of the gradient, on both sides of zero."""
+
+
+@dataclass(frozen=True)
+class InnerLoop:
+    """How a task is adapted to."""
+
+    steps: int = 1
+    """Inner steps in training."""
+    test_steps: int = 3
+    """Inner steps in validation, testing and prediction."""
+    lr: float = 0.4
+    """Step size, above 0, of a loss that is a mean over the support; where step sizes are learned, their first value."""
+    adapted: Literal["all", "head"] = "all"
+    """What the inner loop changes: all weights, or the linear head only."""
+    first_order: bool = False
+    """Whether the inner gradient counts as a constant in the outer one."""
+    clip: float | None = None
+    """Bound on every entry of the inner gradient, on both sides of zero; unset, none."""
+
+    def __post_init__(self):
+        for name in ("steps", "test_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"inner.{name}={getattr(self, name)}, expected 0 or more")
+        if not self.lr > 0:
+            raise ValueError(f"inner.lr={self.lr}, expected a number above 0")
+        if self.adapted not in ("all", "head"):
+            raise ValueError(f"inner.adapted={self.adapted!r}, expected 'all' or 'head'")

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from metarl.supervised.class_store import ClassStore
-from metarl.supervised.episodes import Episode
 from metarl.supervised.methods.config import Statistics
 
 Params = Mapping[str, Tensor]
+Task = Callable[[Params, Any, Statistics], tuple[Tensor, Tensor]]
+"""`task(params, episode, statistics)` -> loss and scores of ONE task: an `Episode` of images, or a `Regression`."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,19 @@ class Method:
     Attributes:
         module: Holds every parameter; buffers are running averages.
         task: `task(params, episode, statistics)` -> loss (a scalar) and class scores (W Q, W) of ONE episode, the
-            softmax of which are probabilities. Pure; batched over tasks by its caller.
+            softmax of which are probabilities; of a regression, predictions (Q, 1). Pure; batched over tasks by its
+            caller.
         stages: What is trained on before (in order); empty for methods that train on episodes only.
+        test: What stands for `task` in validation, testing and prediction, if that is another: more inner steps, say,
+            or means in place of samples.
     """
 
     module: nn.Module
-    task: Callable[[Params, Episode, Statistics], tuple[Tensor, Tensor]]
+    task: Task
     stages: tuple[Stage, ...] = ()
+    test: Task | None = None
+
+    @property
+    def tested(self) -> Task:
+        """The task as validation, testing and prediction have it."""
+        return self.test or self.task

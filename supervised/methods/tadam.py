@@ -31,12 +31,12 @@ from metarl.supervised.class_store import ClassStore
 from metarl.supervised.classification import AUGMENTATIONS, Labelled, classification_loss, draw_batch
 from metarl.supervised.distances import class_means
 from metarl.supervised.episodes import Episode, EpisodeSampler
-from metarl.supervised.evaluation import accuracy_of
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method, Params, Stage
 from metarl.supervised.methods.prototypical import closeness
 from metarl.supervised.normalisation import embed
 from metarl.supervised.presets.tadam import SCALES, Config
+from metarl.supervised.task_kinds import accuracy_of
 from metarl.tasks import over_tasks
 from metarl.transforms import stateless
 

@@ -30,11 +30,11 @@ from metarl.supervised.backbones import backbone
 from metarl.supervised.distances import class_means
 from metarl.supervised.episode_stage import episode_stage
 from metarl.supervised.episodes import Episode
-from metarl.supervised.evaluation import accuracy_of
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method, Params
 from metarl.supervised.normalisation import embed
 from metarl.supervised.presets.versa import Config
+from metarl.supervised.task_kinds import accuracy_of
 from metarl.transforms import stateless
 
 NOISES = 10_007

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Categorical, kl_divergence
 
 from metarl.gradients import conjugate_gradient
-from metarl.meta_optimizers import GradientSteps, NonFinite, TrustRegion, milestones
+from metarl.meta_optimizers import GradientSteps, NonFinite, TrustRegion, annealed, milestones
 
 D = torch.float64
 
@@ -251,3 +251,18 @@ def test_trust_region_is_the_natural_gradient_of_a_categorical_policy():
     assert metrics["accepted"] == 1
     torch.testing.assert_close(moved, scale * step, rtol=1e-4, atol=1e-7)
     assert 0 < metrics["kl"] <= 1e-4
+
+
+def test_a_step_size_may_fall_all_the_time():
+    line = annealed("linear", 4)
+    assert [line(done) for done in range(6)] == [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+    assert annealed("linear", 4, 0.2)(2) == pytest.approx(0.6)
+    wave = annealed("cosine", 4, 0.1)
+    expected = [1.0, 0.1 + 0.9 * (2 + math.sqrt(2)) / 4, 0.55, 0.1 + 0.9 * (2 - math.sqrt(2)) / 4, 0.1]
+    assert [wave(done) for done in range(5)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("wrong", [("step", 4, 0.0), ("linear", 0, 0.0), ("cosine", 4, 1.5)])
+def test_annealing_refuses(wrong):
+    with pytest.raises(ValueError, match="expected"):
+        annealed(*wrong)

@@ -1,7 +1,8 @@
 import pytest
 import torch
+from torch import nn
 
-from metarl.update_rules import SGD, LearnedSGD, adapted_names, clip_gradients
+from metarl.update_rules import SGD, LearnedSGD, adapted_names, clip_gradients, register
 
 PARAMS = {
     "a.w": torch.tensor([1.0, 2.0]),
@@ -85,3 +86,15 @@ def test_learned_sizes_by_hand_and_beyond_the_trained_steps():
 def test_mistakes_are_named(make, match):
     with pytest.raises(ValueError, match=match):
         make()
+
+
+def test_what_a_rule_learns_becomes_parameters_of_a_module():
+    module = nn.Module()
+    module.a = nn.Linear(2, 1)
+    learned = LearnedSGD(0.3, per="parameter").init(dict(module.named_parameters()), 2)
+    register(module, learned)
+    params = dict(module.named_parameters())
+    assert list(params) == ["a.weight", "a.bias", "rule.lr.a.weight", "rule.lr.a.bias"]
+    assert params["rule.lr.a.weight"].tolist() == [[[pytest.approx(0.3)] * 2]] * 2
+    assert params["rule.lr.a.weight"].requires_grad
+    assert params["rule.lr.a.weight"] is not learned["rule.lr.a.weight"]

@@ -10,6 +10,7 @@ from metarl.supervised.backbones import (
     BACKBONES,
     Conv4,
     Koch,
+    Perceptron,
     RelationEncoder,
     ResNet12,
     WideResNet,
@@ -175,6 +176,7 @@ def test_a_configuration_makes_each_architecture():
         "wrn-28-10": WideResNet,
         "koch": Koch,
         "relation": RelationEncoder,
+        "mlp": Perceptron,
     }
     assert set(kinds) == set(BACKBONES)
     for name, kind in kinds.items():

@@ -1,0 +1,156 @@
+"""How methods that adapt by gradient steps stand on the core's inner loop: one task, from params to scores.
+
+A learner is a network `net` with a linear head `head`. The inner loss is the support's mean cross-entropy (of a
+regression: mean squared error), the meta-loss the query's after adaptation. Everything goes through
+`metarl.adaptation`; what an inner step does is an update rule of `metarl.update_rules`.
+
+Batch norm sees the support by itself in the inner loop (with "running" statistics: stored averages), and the query as
+the normalisation mode says, see `metarl.supervised.normalisation.embed`.
+
+Legend: W ways (classes), S shots, Q queries of each class, D features.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metarl.adaptation import adapt
+from metarl.supervised.backbones import backbone
+from metarl.supervised.episodes import Episode
+from metarl.supervised.methods.config import Backbone, InnerLoop, Statistics
+from metarl.supervised.methods.method import Method, Params, Task
+from metarl.supervised.normalisation import embed_query, embed_support
+from metarl.supervised.task_kinds import query_loss, support_loss
+from metarl.transforms import stateless
+from metarl.update_rules import RULE_PREFIX, SGD, UpdateRule
+
+ADAPTED = {"all": ("net.*", "head.*"), "head": ("head.*",)}
+"""Which parameters the inner loop changes, by `InnerLoop.adapted`."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network with a linear head, as pure functions of its params.
+
+    Attributes:
+        module: Holds the parameters: `net` and `head`.
+        features: `features(params, inputs, statistics=.., support=..)` -> (N, D), as a backbone.
+    """
+
+    module: nn.Module
+    features: Callable[..., Tensor]
+
+    def support_loss(self, params: Params, episode: Any, statistics: Statistics) -> Tensor:
+        """The inner loss of one task."""
+        features = embed_support(partial(self.features, params), episode, statistics)
+        return support_loss(head(params, features), episode)
+
+    def query_scores(self, params: Params, episode: Any, statistics: Statistics) -> Tensor:
+        """Class scores (W Q, W) of one task's queries, or predictions (Q, 1)."""
+        return head(params, embed_query(partial(self.features, params), episode, statistics))
+
+
+def learner(config: Backbone, image: tuple[int, ...], outputs: int) -> Learner:
+    """A learner with fresh parameters.
+
+    Args:
+        config: The network.
+        image: Shape of an input.
+        outputs: Rows of the head: ways of a training episode, or 1 for a regression.
+    """
+    module = nn.Module()
+    module.net = backbone(config, image)
+    module.head = nn.Linear(module.net.feature_size, outputs)
+    return Learner(module, stateless(module.net, "net."))
+
+
+def head(params: Params, features: Tensor) -> Tensor:
+    """The linear head: (N, D) to (N, W)."""
+    return F.linear(features, params["head.weight"], params["head.bias"])
+
+
+def with_ways(params: Params, episode: Any) -> dict[str, Tensor]:
+    """The params with a row of the head for each of the episode's classes.
+
+    Where there are other classes than in training, rows are taken round and round: class w starts from row w modulo
+    their number. Step sizes of the head's entries go along.
+    """
+    rows = params["head.weight"].shape[0]
+    if not isinstance(episode, Episode) or episode.way == rows:
+        return dict(params)
+    places = torch.arange(episode.way, device=params["head.weight"].device) % rows
+    changed = {name: params[name][places] for name in ("head.weight", "head.bias")}
+    for name in ("head.weight", "head.bias"):
+        sizes = params.get(f"{RULE_PREFIX}lr.{name}")
+        if sizes is not None and sizes.dim() == params[name].dim() + 1:
+            changed[f"{RULE_PREFIX}lr.{name}"] = sizes[:, places]
+    return {**params, **changed}
+
+
+def sgd(inner: InnerLoop) -> SGD:
+    """The update rule with one fixed step size."""
+    return SGD(inner.lr, inner.clip, "value")
+
+
+def adapted(
+    learner: Learner, params: Params, episode: Any, statistics: Statistics, rule: UpdateRule, inner: InnerLoop
+) -> dict[str, Tensor]:
+    """The params after the inner loop on one task's support.
+
+    Where only the head adapts, the network sees the support once, whatever the number of steps.
+
+    Args:
+        learner: Network and head.
+        params: Of the learner, and what the rule learns. The head has a row for each class, see `with_ways`.
+        episode: One task.
+        statistics: Normalisation mode.
+        rule: What a step does.
+        inner: How many `steps`, which parameters, exact or first-order.
+    """
+
+    def loss(fast: Params, features: Tensor | None) -> Tensor:
+        if features is None:
+            return learner.support_loss(fast, episode, statistics)
+        return support_loss(head(fast, features), episode)
+
+    once = inner.adapted == "head" and inner.steps > 0
+    features = embed_support(partial(learner.features, params), episode, statistics) if once else None
+    return adapt(
+        params,
+        loss,
+        features,
+        rule=rule,
+        steps=inner.steps,
+        adapted=ADAPTED[inner.adapted],
+        first_order=inner.first_order,
+    )
+
+
+def gradient_task(learner: Learner, rule: UpdateRule, inner: InnerLoop) -> Task:
+    """Inner loop on the support, meta-loss on the query."""
+
+    def task(params: Params, episode: Any, statistics: Statistics) -> tuple[Tensor, Tensor]:
+        fast = adapted(learner, with_ways(params, episode), episode, statistics, rule, inner)
+        scores = learner.query_scores(fast, episode, statistics)
+        return query_loss(scores, episode), scores
+
+    return task
+
+
+def in_testing(inner: InnerLoop) -> InnerLoop:
+    """The inner loop of validation, testing and prediction."""
+    return replace(inner, steps=inner.test_steps)
+
+
+def gradient_method(learner: Learner, rule: UpdateRule, inner: InnerLoop) -> Method:
+    """A method that adapts by gradient steps, with steps of their own in training and testing."""
+    return Method(
+        learner.module,
+        gradient_task(learner, rule, inner),
+        test=gradient_task(learner, rule, in_testing(inner)),
+    )

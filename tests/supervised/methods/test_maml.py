@@ -1,0 +1,156 @@
+"""MAML: its meta-gradient, its special cases, and that it learns."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.func import functional_call
+
+from metarl.supervised import preset, runs
+from metarl.supervised.inner_loop import with_ways
+from metarl.tasks import over_tasks
+from tests.supervised import front
+from tests.supervised.methods.smooth import (
+    WAY,
+    assert_slope,
+    config_of,
+    episode,
+    episodes,
+    gradients,
+    made,
+    wave,
+)
+
+
+@pytest.mark.parametrize("statistics", ["transductive", "joint", "support"])
+def test_the_meta_gradient_is_that_of_finite_differences(statistics):
+    method, params = made(config_of("maml", inner={"steps": 2, "lr": 0.3}), "maml")
+    one = episode()
+    grads = gradients(method.task(params, one, statistics)[0], params)
+    assert_slope(lambda p: method.task(p, one, statistics)[0], params, grads)
+
+
+def test_the_meta_gradient_of_a_regression_is_that_of_finite_differences():
+    method, params = made(config_of("maml", "sinusoid", inner={"steps": 3, "lr": 0.05}), "maml", "sinusoid")
+    one = wave()
+    grads = gradients(method.task(params, one, "transductive")[0], params)
+    assert_slope(lambda p: method.task(p, one, "transductive")[0], params, grads)
+
+
+@pytest.mark.parametrize("name", ["maml", "fomaml"])
+def test_vmap_chunks_and_loop_agree(name):
+    method, params = made(config_of(name, inner={"steps": 2, "lr": 0.3}), name)
+
+    def task(params, one):
+        return method.task(params, one, "transductive")[0]
+
+    found = {
+        key: gradients(over_tasks(task, **how)(params, episodes(3)).sum(), params)
+        for key, how in {
+            "loop": {"how": "loop"},
+            "vmap": {"how": "vmap"},
+            "chunk": {"how": "vmap", "chunk": 2},
+        }.items()
+    }
+    torch.testing.assert_close(found["vmap"], found["loop"], rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(found["chunk"], found["loop"], rtol=1e-9, atol=1e-11)
+
+
+def explicit(method, params, one, lr, steps, first_order):
+    """MAML's loss on one task, written out with torch alone; batch norm by the batch of each call."""
+
+    def scores(fast, images):
+        net = {name.removeprefix("net."): each for name, each in fast.items() if name.startswith("net.")}
+        return functional_call(method.module.net, net, (images,)) @ fast["head.weight"].T + fast["head.bias"]
+
+    fast = dict(params)
+    for _ in range(steps):
+        inner = F.cross_entropy(scores(fast, one.support), one.support_labels)
+        grads = torch.autograd.grad(inner, list(fast.values()), create_graph=not first_order)
+        fast = {name: each - lr * grad for (name, each), grad in zip(fast.items(), grads, strict=True)}
+    return F.cross_entropy(scores(fast, one.query), one.query_labels)
+
+
+@pytest.mark.parametrize("name", ["maml", "fomaml"])
+def test_it_is_what_the_equations_say(name):
+    method, params = made(config_of(name, inner={"steps": 2, "lr": 0.3}), name)
+    one = episode()
+    loss, _ = method.task(params, one, "transductive")
+    expected = explicit(method, params, one, 0.3, 2, first_order=name == "fomaml")
+    torch.testing.assert_close(loss, expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(gradients(loss, params), gradients(expected, params), rtol=1e-8, atol=1e-10)
+
+
+def test_first_order_is_another_gradient_of_the_same_loss():
+    one, found = episode(), {}
+    for name in ("maml", "fomaml"):
+        method, params = made(config_of(name, inner={"steps": 2, "lr": 0.3}), name)
+        found[name] = method.task(params, one, "transductive")[0], params
+    torch.testing.assert_close(found["maml"][0], found["fomaml"][0])
+    exact, first = (gradients(*found[name])["net.blocks.0.conv.weight"] for name in ("maml", "fomaml"))
+    assert (exact - first).norm() > 0.01 * exact.norm()
+
+
+def test_no_inner_steps_are_plain_training():
+    method, params = made(config_of("maml", inner={"steps": 0}), "maml")
+    one = episode()
+    loss, scores = method.task(params, one, "transductive")
+    features = method.module.net(one.query)
+    expected = features @ params["head.weight"].T + params["head.bias"]
+    torch.testing.assert_close(scores, expected)
+    plain = F.cross_entropy(expected, one.query_labels)
+    torch.testing.assert_close(gradients(loss, params), gradients(plain, params))
+
+
+def test_testing_takes_steps_of_its_own():
+    three, params = made(config_of("maml", inner={"steps": 1, "test_steps": 3}), "maml")
+    always, _ = made(config_of("maml", inner={"steps": 3}), "maml")
+    one = episode()
+    with torch.no_grad():
+        expected = always.task(params, one, "transductive")[1]
+        assert torch.equal(three.tested(params, one, "transductive")[1], expected)
+        assert not torch.equal(three.task(params, one, "transductive")[1], expected)
+
+
+def test_other_ways_take_the_rows_of_the_head_round_and_round():
+    params = {"head.weight": torch.arange(3.0).view(3, 1), "head.bias": torch.arange(3.0)}
+    params["rule.lr.head.weight"] = torch.arange(6.0).view(2, 3, 1)
+    params["rule.lr.head.bias"] = torch.ones(2)
+    five = episode()._replace(classes=torch.arange(5))
+    found = with_ways(params, five)
+    assert found["head.bias"].tolist() == [0, 1, 2, 0, 1]
+    assert found["head.weight"].flatten().tolist() == [0, 1, 2, 0, 1]
+    assert found["rule.lr.head.weight"].flatten().tolist() == [0, 1, 2, 0, 1, 3, 4, 5, 3, 4]
+    assert found["rule.lr.head.bias"] is params["rule.lr.head.bias"]
+    assert with_ways(params, wave()) == params
+    assert with_ways(params, episode()._replace(classes=torch.arange(WAY))) == params
+
+
+def test_the_presets_step_sizes_belong_to_a_mean_loss():
+    assert preset("maml", "omniglot", 5, 1).inner.lr == 0.4
+    assert preset("maml", "mini-imagenet", 5, 1).inner.lr == 0.05
+    assert preset("maml", "sinusoid", 5, 10).inner.lr == 0.01
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"lr": 0.0}, "inner.lr"), ({"steps": -1}, "inner.steps"), ({"adapted": "body"}, "inner.adapted")],
+)
+def test_wrong_settings_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        config_of("maml", inner=wrong)
+
+
+def test_it_learns_to_learn(tmp_path, monkeypatch):
+    from metarl.supervised import building
+
+    monkeypatch.setattr(building, "load", front.load_once)
+    monkeypatch.setattr(runs, "illustrate", lambda *args: None)
+    config = config_of("maml", inner={"test_steps": 1}, training={"tasks": 4, "lr": 0.005})
+    experiment = front.experiment(tmp_path, way=3, episodes=240, evaluate_every=0, checkpoint_every=0)
+    run = runs.train("maml", experiment, config, quiet=True)
+    found = run.evaluate(episodes=60, steps=(0, 1))
+    before, after = (float(each.accuracies.mean()) for each in found.judged.values())
+    assert before < 0.45  # three classes: chance
+    assert after > before + 0.15
+    assert [row["steps"] for row in found.summary()] == [0, 1]
+    assert "inner steps" in found.table()
