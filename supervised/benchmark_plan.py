@@ -20,6 +20,7 @@ PAPER_UPDATES = {
     "classifier-baseline": 30_000,
     "matching": 75_000,
     "meta-baseline": 34_000,
+    "meta-lstm": 75_000,
     "relation": 500_000,
     "tadam": 30_000,
     "versa": 80_000,

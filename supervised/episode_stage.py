@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from metarl import distributed
-from metarl.supervised.class_store import ClassStore
-from metarl.supervised.episodes import Episode, EpisodeSampler
 from metarl.supervised.methods.config import EpisodicTraining
 from metarl.supervised.methods.method import Params, Stage
+from metarl.supervised.task_kinds import Store, sampler_of
 from metarl.tasks import over_tasks
 
 
@@ -18,7 +17,7 @@ def episode_stage(
     training: EpisodicTraining,
     way: int,
     shot: int,
-    prepare: Callable[[Episode, torch.Generator], Any],
+    prepare: Callable[[Any, torch.Generator], Any],
     one: Callable[[Params, Any], tuple[Tensor, dict[str, Tensor]]],
 ) -> Stage:
     """The whole training, on episodes that were prepared.
@@ -32,8 +31,8 @@ def episode_stage(
         one: Loss of ONE prepared task, and metrics.
     """
 
-    def draw(store: ClassStore, generator: torch.Generator, done: float) -> Any:
-        sampler = EpisodeSampler(store, training.way or way, training.shot or shot, training.query)
+    def draw(store: Store, generator: torch.Generator, done: float) -> Any:
+        sampler = sampler_of(store, training.way or way, training.shot or shot, training.query)
         episodes = sampler.draw(len(distributed.share(training.tasks)), generator)
         return prepare(episodes, generator)
 

@@ -22,11 +22,14 @@ METHODS: dict[str, str] = {
     "meta-baseline": "Meta-Baseline: the same, then trained on episodes (Chen et al. 2021)",
     "maml": "MAML: a start from which a few gradient steps learn a task (Finn et al. 2017)",
     "fomaml": "First-order MAML: the same without second derivatives (Finn et al. 2017)",
+    "meta-curvature": "Meta-Curvature: MAML with learned matrices on the gradient (Park and Oliva 2019)",
+    "t-net": "T-Net, MT-Net: MAML with a learned metric and subspace of layers (Lee and Choi 2018)",
+    "meta-lstm": "LSTM meta-learner: a learned optimiser takes the steps (Ravi and Larochelle 2017)",
     "versa": "VERSA: distributions of classifiers, inferred in one pass (Gordon et al. 2019)",
     "nearest-centroid": "Nearest class mean of pixels: the floor, nothing is trained",
 }
 """Every method's name and what it is, in one line."""
-REGRESSION = ("maml", "fomaml")
+REGRESSION = ("maml", "fomaml", "meta-curvature", "t-net")
 """Those that can also fit functions (`--data sinusoid`)."""
 
 

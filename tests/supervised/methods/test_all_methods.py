@@ -22,12 +22,13 @@ VARIANTS = {
     "prototypical, cosine": ("prototypical", {"distance": "cosine"}),
     "matching, full context": ("matching", {"full_context": True}),
     "matching, squared": ("matching", {"distance": "squared"}),
+    "t-net, masked": ("t-net", {"masked": True}),
     "gaussian-prototypical, diagonal": ("gaussian-prototypical", {"certainty": "diagonal"}),
 }
 WAY, SHOT, QUERY = 4, 2, 3
 SMALL_STEPS = {"versa": 1e-3}
 """Step sizes of what does not learn with 0.01."""
-HEAD_PER_CLASS = {"maml", "fomaml"}
+HEAD_PER_CLASS = {"maml", "fomaml", "meta-curvature", "t-net", "meta-lstm"}
 """Methods whose classes start from rows of their own of a linear head: which class comes first matters to them."""
 
 
