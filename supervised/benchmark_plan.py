@@ -18,6 +18,7 @@ SMALL_UPDATES = 500
 """Updates of a small training: minutes on two cores, far from what the papers trained for."""
 PAPER_UPDATES = {
     "classifier-baseline": 30_000,
+    "leo": 100_000,
     "matching": 75_000,
     "meta-baseline": 34_000,
     "meta-lstm": 75_000,

@@ -25,6 +25,7 @@ METHODS: dict[str, str] = {
     "meta-curvature": "Meta-Curvature: MAML with learned matrices on the gradient (Park and Oliva 2019)",
     "t-net": "T-Net, MT-Net: MAML with a learned metric and subspace of layers (Lee and Choi 2018)",
     "meta-lstm": "LSTM meta-learner: a learned optimiser takes the steps (Ravi and Larochelle 2017)",
+    "leo": "LEO: gradient steps in a space of codes of classifiers (Rusu et al. 2019)",
     "versa": "VERSA: distributions of classifiers, inferred in one pass (Gordon et al. 2019)",
     "nearest-centroid": "Nearest class mean of pixels: the floor, nothing is trained",
 }

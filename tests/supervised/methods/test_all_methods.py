@@ -37,6 +37,8 @@ def tiny(name, changes=()):
     config = replace(preset(name, "strokes", WAY, SHOT), **dict(changes))
     if not hasattr(config, "backbone"):
         return config
+    if name == "leo":
+        config = replace(config, frozen=False)
     small = Backbone("relation" if config.backbone.name == "relation" else "conv4", channels=8)
     return replace(config, backbone=small)
 
