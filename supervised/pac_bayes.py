@@ -133,28 +133,48 @@ def meta_term(bound: Bound, complexity: Tensor, tasks: int, delta: float) -> Ten
     return ((complexity + math.log(2 * tasks / delta)) / (2 * (tasks - 1))).sqrt()
 
 
-def inverted_kl(loss: float, complexity: float, samples: int, delta: float) -> float:
-    """The tightest of these bounds: the largest p with kl(loss | p) <= (D + ln(2 sqrt(m) / delta)) / m (Maurer 2004).
+def certificate(
+    loss: float, complexity: float, samples: int, delta: float, *, draws: int, draws_delta: float = 0.01
+) -> float:
+    """A bound of the expected loss of weights drawn from a posterior, with probability 1 - delta - draws_delta.
 
-    kl is that of two coins. "seeger" in `task_term` is an upper bound of it.
+    The tightest of these bounds: kl(loss | p) <= (D + ln(2 sqrt(m) / delta)) / m (Maurer 2004), of which "seeger" in
+    `task_term` is a relaxation; with the mean loss itself bounded from finitely many draws of weights (Langford and
+    Caruana 2002).
 
     Args:
-        loss: Mean loss on the samples, in [0, 1].
-        complexity: D, in nats.
+        loss: Mean loss on the samples, in [0, 1], over draws of weights.
+        complexity: D, in nats, with a prior that was fixed before the samples were seen.
         samples: m.
-        delta: Probability that the bound fails, in (0, 1).
+        delta: Probability that the samples deceive.
+        draws: Of weights.
+        draws_delta: Probability that they deceive.
 
-    Returns:
-        A bound of the expected loss, in [loss, 1].
+    Raises:
+        ValueError: The loss is not in [0, 1], or a probability is none.
     """
     _check("seeger", delta)
-    if not 0 <= loss <= 1:
-        raise ValueError(f"a bound holds for losses in [0, 1], got {loss}")
-    budget = (complexity + math.log(2 * math.sqrt(samples) / delta)) / samples
-    low, high = loss, 1.0
+    _check("seeger", draws_delta)
+    mean = inverted_kl(loss, math.log(2 / draws_delta) / draws)
+    return inverted_kl(mean, (complexity + math.log(2 * math.sqrt(samples) / delta)) / samples)
+
+
+def inverted_kl(share: float, budget: float) -> float:
+    """The largest p with kl(share | p) at most `budget`, kl being that of two coins.
+
+    Args:
+        share: In [0, 1].
+        budget: In nats, 0 or more.
+
+    Returns:
+        In [share, 1].
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"a bound holds for losses in [0, 1], got {share}")
+    low, high = share, 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if _coin_kl(loss, middle) <= budget else (low, middle)
+        low, high = (middle, high) if _coin_kl(share, middle) <= budget else (low, middle)
     return high
 
 

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from metarl.adaptation import adapt_step
 from metarl.supervised.backbones import backbone
 from metarl.supervised.classification import classification_stage
-from metarl.supervised.episode_stage import episode_stage
 from metarl.supervised.episodes import Episode
 from metarl.supervised.latent_codes import (
     Codec,
@@ -41,6 +40,7 @@ from metarl.supervised.latent_codes import (
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method, Params, Stage
 from metarl.supervised.normalisation import embed
+from metarl.supervised.prepared_episodes import prepared_stage
 from metarl.supervised.presets.leo import Config
 from metarl.supervised.task_kinds import accuracy_of
 from metarl.transforms import stateless
@@ -170,4 +170,4 @@ def _latent_stage(
         loss = F.cross_entropy(scores, episode.query_labels) + penalties(config, params, fast, spread)
         return loss, {"accuracy": accuracy_of(scores.detach(), episode)}
 
-    return episode_stage(config.training, way, shot, prepare, one)
+    return prepared_stage(config.training, way, shot, prepare, one)

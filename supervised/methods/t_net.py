@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from metarl.preconditioners import TNet
-from metarl.supervised.episode_stage import episode_stage
 from metarl.supervised.inner_loop import ADAPTED, gradient_method, learner, sgd
 from metarl.supervised.methods.method import Method, Params, Stage, Task
+from metarl.supervised.prepared_episodes import prepared_stage
 from metarl.supervised.presets.t_net import Config
 from metarl.supervised.task_kinds import measure_of
 from metarl.update_rules import register
@@ -76,4 +76,4 @@ def _masked(config: Config, task: Task, sizes: dict[str, int], way: int, shot: i
         measure = measure_of(episode)
         return loss, {measure.name: measure.of(scores.detach(), episode)}
 
-    return episode_stage(config.training, way, shot, prepare, one)
+    return prepared_stage(config.training, way, shot, prepare, one)

@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from metarl.nn import MLP
 from metarl.supervised.backbones import backbone
 from metarl.supervised.distances import class_means
-from metarl.supervised.episode_stage import episode_stage
 from metarl.supervised.episodes import Episode
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method, Params
 from metarl.supervised.normalisation import embed
+from metarl.supervised.prepared_episodes import prepared_stage
 from metarl.supervised.presets.versa import Config
 from metarl.supervised.task_kinds import accuracy_of
 from metarl.transforms import stateless
@@ -127,7 +127,7 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
         found = averaged(scores_of(params, episode, training.statistics), noise)
         return F.nll_loss(found, episode.query_labels), {"accuracy": accuracy_of(found, episode)}
 
-    return Method(module, task, (episode_stage(training, way, shot, prepare, one),))
+    return Method(module, task, (prepared_stage(training, way, shot, prepare, one),))
 
 
 def linear_scores(query: Tensor, weight: Gaussian, bias: Gaussian) -> Gaussian:

@@ -13,7 +13,7 @@ from metarl.supervised.task_kinds import Store, sampler_of
 from metarl.tasks import over_tasks
 
 
-def episode_stage(
+def prepared_stage(
     training: EpisodicTraining,
     way: int,
     shot: int,
