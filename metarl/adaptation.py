@@ -4,7 +4,8 @@ Everything here is written for one task. For many, see `metarl.tasks.over_tasks`
 than one derivative of the whole is wanted.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -81,12 +82,38 @@ def adapt(
     if steps < 0:
         raise ValueError(f"steps must be 0 or more, got {steps}")
     adapted_names(params, adapted)
-    fast = dict(params)
-    for step in range(steps):
-        fast, _ = adapt_step(
-            fast, loss, support, rule=rule, step=step, adapted=adapted, first_order=first_order
-        )
+    fast, batches = dict(params), repeat(support, steps)
+    for after in inner_steps(params, loss, batches, rule=rule, adapted=adapted, first_order=first_order):
+        fast = after
     return fast
+
+
+def inner_steps(
+    params: Mapping[str, Tensor],
+    loss: Loss,
+    batches: Iterable[Any],
+    *,
+    rule: UpdateRule,
+    adapted: str | Collection[str] = "all",
+    first_order: bool = False,
+) -> Iterator[Params]:
+    """The params after each of several inner steps, every one on data of its own; arguments as in `adapt_step`.
+
+    Args:
+        params: As in `adapt_step`.
+        loss: As in `adapt_step`.
+        batches: The data of each step: minibatches of the support, say, or the support with the number of the step.
+        rule: As in `adapt_step`.
+        adapted: As in `adapt_step`.
+        first_order: As in `adapt_step`.
+
+    Yields:
+        A full dict after every step.
+    """
+    fast = dict(params)
+    for step, data in enumerate(batches):
+        fast, _ = adapt_step(fast, loss, data, rule=rule, step=step, adapted=adapted, first_order=first_order)
+        yield fast
 
 
 def _by_autograd(

@@ -36,7 +36,7 @@ class UpdateRule(Protocol):
     def update(
         self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], step: int, loss: Tensor | None = None
     ) -> Params:
-        """The adapted tensors after one step: the names in `grads`, and `rule.state.*` of a rule that remembers.
+        """The adapted tensors after one step: the names in `grads`, and `rule.*` for what a rule remembers.
 
         Args:
             params: Adapted so far, with the rule's meta-parameters and what it returned at the step before.
@@ -227,6 +227,53 @@ class LearnedSGD:
         """The tensors named in `grads` after one step."""
         grads = clip_gradients(grads, self.clip, self.clip_by)
         return {name: self.step(name, params[name], grad, params, step) for name, grad in grads.items()}
+
+
+@dataclass(frozen=True)
+class AdamWithoutMomentum:
+    """Adam with beta1 = 0 (Kingma and Ba 2015), the inner optimiser of Reptile (Nichol et al. 2018).
+
+    What it remembers lies in the params: `rule.square.<name>`, the averages of squared gradients, and `rule.steps`, how
+    many there were; they start at zero where the params have none. Meant for inner loops without second derivatives:
+    that of the root is infinite where a gradient was always zero.
+    """
+
+    lr: float = 1e-3
+    """Step size, above 0."""
+    beta: float = 0.999
+    """How much of an average stays at every step, in [0, 1)."""
+    eps: float = 1e-8
+    """Added to the root."""
+
+    def __post_init__(self):
+        _check(self.lr, None, "norm")
+        if not 0 <= self.beta < 1 or not self.eps > 0:
+            raise ValueError(f"beta must be in [0, 1) and eps above 0, got {self.beta} and {self.eps}")
+
+    def init(self, params: Mapping[str, Tensor], steps: int, adapted: Adapted = "all") -> Params:
+        """Nothing: this rule learns nothing. The arguments are checked all the same."""
+        return SGD(self.lr).init(params, steps, adapted)
+
+    def update(
+        self,
+        params: Mapping[str, Tensor],
+        grads: Mapping[str, Tensor],
+        step: int = 0,
+        loss: Tensor | None = None,
+    ) -> Params:
+        """The tensors named in `grads` after one step, and the averages."""
+        some = next(iter(grads.values()))
+        done = params.get(f"{RULE_PREFIX}steps", some.new_zeros(())) + 1
+        correction = 1 - self.beta**done
+        after = {f"{RULE_PREFIX}steps": done}
+        for name, grad in grads.items():
+            key = f"{RULE_PREFIX}square.{name}"
+            square = (1 - self.beta) * grad.square()
+            if key in params:
+                square = square + self.beta * params[key]
+            after[key] = square
+            after[name] = params[name] - self.lr * grad / ((square / correction).sqrt() + self.eps)
+        return after
 
 
 def _check_steps(steps: int) -> None:

@@ -31,6 +31,8 @@ from metarl.update_rules import RULE_PREFIX, SGD, UpdateRule
 
 ADAPTED = {"all": ("net.*", "head.*"), "head": ("head.*",)}
 """Which parameters the inner loop changes, by `InnerLoop.adapted`."""
+PER_ENTRY = {"lr": 1, "square": 0}
+"""What an update rule may have for every entry of a tensor (`rule.<kind>.<name>`), and how many axes come before."""
 
 
 @dataclass(frozen=True)
@@ -78,18 +80,20 @@ def with_ways(params: Params, episode: Any) -> dict[str, Tensor]:
     """The params with a row of the head for each of the episode's classes.
 
     Where there are other classes than in training, rows are taken round and round: class w starts from row w modulo
-    their number. Step sizes of the head's entries go along.
+    their number. What an update rule has for every entry of the head goes along.
     """
     rows = params["head.weight"].shape[0]
     if not isinstance(episode, Episode) or episode.way == rows:
         return dict(params)
     places = torch.arange(episode.way, device=params["head.weight"].device) % rows
-    changed = {name: params[name][places] for name in ("head.weight", "head.bias")}
+    changed = dict(params)
     for name in ("head.weight", "head.bias"):
-        sizes = params.get(f"{RULE_PREFIX}lr.{name}")
-        if sizes is not None and sizes.dim() == params[name].dim() + 1:
-            changed[f"{RULE_PREFIX}lr.{name}"] = sizes[:, places]
-    return {**params, **changed}
+        changed[name] = params[name][places]
+        for kind, axis in PER_ENTRY.items():
+            value = params.get(f"{RULE_PREFIX}{kind}.{name}")
+            if value is not None and value.dim() == params[name].dim() + axis:
+                changed[f"{RULE_PREFIX}{kind}.{name}"] = value.index_select(axis, places)
+    return changed
 
 
 def sgd(inner: InnerLoop) -> SGD:

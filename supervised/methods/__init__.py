@@ -22,6 +22,9 @@ METHODS: dict[str, str] = {
     "meta-baseline": "Meta-Baseline: the same, then trained on episodes (Chen et al. 2021)",
     "maml": "MAML: a start from which a few gradient steps learn a task (Finn et al. 2017)",
     "fomaml": "First-order MAML: the same without second derivatives (Finn et al. 2017)",
+    "reptile": "Reptile: moves towards where plain training on a task leads (Nichol et al. 2018)",
+    "anil": "ANIL: MAML whose head alone adapts; NIL, without a head, by --test nil (Raghu et al. 2020)",
+    "meta-sgd": "Meta-SGD: MAML with a learned step size for every weight (Li et al. 2017)",
     "meta-curvature": "Meta-Curvature: MAML with learned matrices on the gradient (Park and Oliva 2019)",
     "t-net": "T-Net, MT-Net: MAML with a learned metric and subspace of layers (Lee and Choi 2018)",
     "meta-lstm": "LSTM meta-learner: a learned optimiser takes the steps (Ravi and Larochelle 2017)",
@@ -30,7 +33,7 @@ METHODS: dict[str, str] = {
     "nearest-centroid": "Nearest class mean of pixels: the floor, nothing is trained",
 }
 """Every method's name and what it is, in one line."""
-REGRESSION = ("maml", "fomaml", "meta-curvature", "t-net")
+REGRESSION = ("maml", "fomaml", "reptile", "anil", "meta-sgd", "meta-curvature", "t-net")
 """Those that can also fit functions (`--data sinusoid`)."""
 
 
