@@ -16,14 +16,13 @@ Legend: T tasks, W ways (classes), S shots, N support images, D features, Z numb
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metarl.adaptation import adapt_step
+from metarl.adaptation import adapt, inner_steps
 from metarl.supervised.backbones import backbone
 from metarl.supervised.classification import classification_stage
 from metarl.supervised.episodes import Episode
@@ -40,7 +39,7 @@ from metarl.supervised.latent_codes import (
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method, Params, Stage
 from metarl.supervised.normalisation import embed
-from metarl.supervised.prepared_episodes import prepared_stage
+from metarl.supervised.episode_stage import prepared_stage
 from metarl.supervised.presets.leo import Config
 from metarl.supervised.task_kinds import accuracy_of
 from metarl.transforms import stateless
@@ -81,11 +80,11 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
         scores = scores_of(query, fast["weights"])
         return F.cross_entropy(scores, episode.query_labels), scores
 
-    stages = (_latent_stage(config, features, size, way, shot),)
+    stage = _latent_stage(config, features, size, way, shot)
     if not config.pretraining:
-        return Method(module, task, stages)
+        return Method(module, task, (stage,))
     first = classification_stage(net, config.batch, config.augment, config.pretraining)
-    return Method(module, task, (first, replace(stages[0], share=1 - config.pretraining)))
+    return Method(module, task, (first, stage))
 
 
 def inner_loop(
@@ -102,12 +101,13 @@ def inner_loop(
         noise: Of a training episode; without it everything is its mean.
 
     Returns:
-        The params with `code` (W, S, Z) and `weights` (W, S, D) after the inner loop, and where codes came from, (W, Z).
+        The params with `code` (W, S, Z) and `weights` (W, S, D) after the inner loop and the codes it began with as `start`,
+        and where these came from, (W, Z).
     """
     spread = encoded(params, support, labels, way, None if noise is None else noise.kept)
     copies = max(1, len(labels) // way)
     wide = Spread(*(each.unsqueeze(1).expand(-1, copies, -1) for each in spread))
-    fast = {**params, "code": wide.at(None if noise is None else noise.code)}
+    start = {**params, "code": wide.at(None if noise is None else noise.code)}
 
     def loss_of_weights(fast: Params, _: None = None) -> Tensor:
         return F.cross_entropy(scores_of(support, fast["weights"]), labels, reduction="sum")
@@ -115,12 +115,11 @@ def inner_loop(
     def loss_of_code(fast: Params, step: int) -> Tensor:
         return loss_of_weights({**fast, "weights": _weights(fast, noise, step)})
 
-    for step in range(config.steps):
-        fast, _ = adapt_step(fast, loss_of_code, step, rule=RULE, step=step, adapted=("code",))
-    fast["weights"] = _weights(fast, noise, config.steps)
-    for step in range(config.finetuning_steps):
-        fast, _ = adapt_step(fast, loss_of_weights, None, rule=RULE, step=step, adapted=("weights",))
-    return {**fast, "start": wide.at(None if noise is None else noise.code)}, spread
+    steps = inner_steps(start, loss_of_code, range(config.steps), rule=RULE, adapted=("code",))
+    *_, fast = start, *steps
+    fast = {**fast, "weights": _weights(fast, noise, config.steps)}
+    fast = adapt(fast, loss_of_weights, None, rule=RULE, steps=config.finetuning_steps, adapted=("weights",))
+    return {**fast, "start": start["code"]}, spread
 
 
 def _weights(params: Params, noise: Noise | None, step: int) -> Tensor:
@@ -170,4 +169,4 @@ def _latent_stage(
         loss = F.cross_entropy(scores, episode.query_labels) + penalties(config, params, fast, spread)
         return loss, {"accuracy": accuracy_of(scores.detach(), episode)}
 
-    return prepared_stage(config.training, way, shot, prepare, one)
+    return prepared_stage(config.training, way, shot, prepare, one, 1 - config.pretraining)

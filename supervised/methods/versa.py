@@ -32,7 +32,7 @@ from metarl.supervised.episodes import Episode
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method, Params
 from metarl.supervised.normalisation import embed
-from metarl.supervised.prepared_episodes import prepared_stage
+from metarl.supervised.episode_stage import prepared_stage
 from metarl.supervised.presets.versa import Config
 from metarl.supervised.task_kinds import accuracy_of
 from metarl.transforms import stateless
