@@ -31,9 +31,17 @@ class Gaussians(NamedTuple):
         """Weights: mean and deviation times noise, or means without noise."""
         if noise is None:
             return dict(self.mean)
-        return {
-            name: mean + (0.5 * self.log_var[name]).exp() * noise[name] for name, mean in self.mean.items()
-        }
+        return self.moved(Gaussians(dict(noise), self.log_var)).mean
+
+    def moved(self, by: "Gaussians") -> "Gaussians":
+        """Means moved by multiples of their deviations, logarithms of variances by as much as is said."""
+        return Gaussians(
+            {
+                name: mean + (0.5 * self.log_var[name]).exp() * by.mean[name]
+                for name, mean in self.mean.items()
+            },
+            {name: each + by.log_var[name] for name, each in self.log_var.items()},
+        )
 
     def named(self, prefix: str) -> dict[str, Tensor]:
         """As one dict with names `{prefix}mean.<name>` and `{prefix}log_var.<name>`."""
@@ -48,7 +56,8 @@ class Gaussians(NamedTuple):
         for name, each in params.items():
             if name.startswith(prefix):
                 part, _, rest = name.removeprefix(prefix).partition(".")
-                found[part][rest] = each
+                if part in found:
+                    found[part][rest] = each
         return cls(**found)
 
 

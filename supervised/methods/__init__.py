@@ -30,6 +30,7 @@ METHODS: dict[str, str] = {
     "meta-lstm": "LSTM meta-learner: a learned optimiser takes the steps (Ravi and Larochelle 2017)",
     "leo": "LEO: gradient steps in a space of codes of classifiers (Rusu et al. 2019)",
     "versa": "VERSA: distributions of classifiers, inferred in one pass (Gordon et al. 2019)",
+    "mlap": "MLAP: a prior of all weights, learned by a PAC-Bayes bound (Amit and Meir 2018)",
     "nearest-centroid": "Nearest class mean of pixels: the floor, nothing is trained",
 }
 """Every method's name and what it is, in one line."""

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from metarl.supervised.backbones import backbone
 from metarl.supervised.distances import class_means
+from metarl.supervised.episode_stage import prepared_stage
 from metarl.supervised.episodes import Episode
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method, Params, Stage
 from metarl.supervised.normalisation import embed
-from metarl.supervised.episode_stage import prepared_stage
 from metarl.supervised.presets.gaussian_prototypical import Config
 from metarl.supervised.task_kinds import accuracy_of
 from metarl.transforms import stateless

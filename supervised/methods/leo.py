@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from metarl.adaptation import adapt, inner_steps
 from metarl.supervised.backbones import backbone
 from metarl.supervised.classification import classification_stage
+from metarl.supervised.episode_stage import prepared_stage
 from metarl.supervised.episodes import Episode
 from metarl.supervised.latent_codes import (
     Codec,
@@ -39,7 +40,6 @@ from metarl.supervised.latent_codes import (
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method, Params, Stage
 from metarl.supervised.normalisation import embed
-from metarl.supervised.episode_stage import prepared_stage
 from metarl.supervised.presets.leo import Config
 from metarl.supervised.task_kinds import accuracy_of
 from metarl.transforms import stateless
@@ -101,8 +101,8 @@ def inner_loop(
         noise: Of a training episode; without it everything is its mean.
 
     Returns:
-        The params with `code` (W, S, Z) and `weights` (W, S, D) after the inner loop and the codes it began with as `start`,
-        and where these came from, (W, Z).
+        The params with `code` (W, S, Z) and `weights` (W, S, D) after the inner loop, and the codes that it began with as
+        `start`; and where these came from, (W, Z).
     """
     spread = encoded(params, support, labels, way, None if noise is None else noise.kept)
     copies = max(1, len(labels) // way)

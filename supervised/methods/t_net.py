@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from metarl.preconditioners import TNet
+from metarl.supervised.episode_stage import prepared_stage
 from metarl.supervised.inner_loop import ADAPTED, gradient_method, learner, sgd
 from metarl.supervised.methods.method import Method, Params, Stage, Task
-from metarl.supervised.episode_stage import prepared_stage
 from metarl.supervised.presets.t_net import Config
 from metarl.supervised.task_kinds import measure_of
 from metarl.update_rules import register

@@ -28,7 +28,17 @@ VARIANTS = {
 WAY, SHOT, QUERY = 4, 2, 3
 SMALL_STEPS = {"versa": 1e-3}
 """Step sizes of what does not learn with 0.01."""
-HEAD_PER_CLASS = {"maml", "fomaml", "reptile", "anil", "meta-sgd", "meta-curvature", "t-net", "meta-lstm"}
+HEAD_PER_CLASS = {
+    "maml",
+    "fomaml",
+    "reptile",
+    "anil",
+    "meta-sgd",
+    "meta-curvature",
+    "t-net",
+    "meta-lstm",
+    "mlap",
+}
 """Methods whose classes start from rows of their own of a linear head: which class comes first matters to them."""
 
 UNTAUGHT_BY_QUERIES = ("nearest-centroid", "reptile")
@@ -42,6 +52,8 @@ def tiny(name, changes=()):
         return config
     if name == "leo":
         config = replace(config, frozen=False)
+    if name == "mlap":
+        config = replace(config, tasks=2, test_steps=2)
     if hasattr(config, "inner"):
         inner = replace(config.inner, steps=min(2, config.inner.steps), test_steps=2)
         config = replace(config, inner=inner)
