@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from metarl.nn import BatchNorm
 from metarl.runs import Run
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.episodes import Episode, EpisodeSampler
@@ -80,6 +81,9 @@ def _vectors(
     net = getattr(method.module, "net", None)
     if net is None:
         return scores.log_softmax(-1), "fewshot/class_scores"
+    norms = [each for each in net.modules() if isinstance(each, BatchNorm)]
+    if statistics == "running" and not all(int(each.recorded) for each in norms):
+        statistics = "transductive"  # a method that keeps its averages elsewhere
     return embed(net, episode, statistics)[1].flatten(1), "fewshot/features"
 
 

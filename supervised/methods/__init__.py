@@ -25,6 +25,8 @@ METHODS: dict[str, str] = {
     "reptile": "Reptile: moves towards where plain training on a task leads (Nichol et al. 2018)",
     "anil": "ANIL: MAML whose head alone adapts; NIL, without a head, by --test nil (Raghu et al. 2020)",
     "meta-sgd": "Meta-SGD: MAML with a learned step size for every weight (Li et al. 2017)",
+    "maml++": "MAML++: six changes that make MAML's training steadier (Antoniou et al. 2019)",
+    "cavia": "CAVIA: one network for all tasks, of which a context vector alone adapts (Zintgraf et al. 2019)",
     "meta-curvature": "Meta-Curvature: MAML with learned matrices on the gradient (Park and Oliva 2019)",
     "t-net": "T-Net, MT-Net: MAML with a learned metric and subspace of layers (Lee and Choi 2018)",
     "meta-lstm": "LSTM meta-learner: a learned optimiser takes the steps (Ravi and Larochelle 2017)",
@@ -34,7 +36,7 @@ METHODS: dict[str, str] = {
     "nearest-centroid": "Nearest class mean of pixels: the floor, nothing is trained",
 }
 """Every method's name and what it is, in one line."""
-REGRESSION = ("maml", "fomaml", "reptile", "anil", "meta-sgd", "meta-curvature", "t-net")
+REGRESSION = ("maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "cavia", "meta-curvature", "t-net")
 """Those that can also fit functions (`--data sinusoid`)."""
 
 
@@ -80,4 +82,4 @@ def build(name: str, config: Any, image: tuple[int, ...], classes: int, way: int
 def _file(name: str) -> str:
     if name not in METHODS:
         raise unknown("method", name, METHODS)
-    return name.replace("-", "_")
+    return name.replace("-", "_").replace("++", "_plus_plus")

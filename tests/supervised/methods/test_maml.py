@@ -145,10 +145,10 @@ def test_it_learns_to_learn(tmp_path, monkeypatch):
 
     monkeypatch.setattr(building, "load", front.load_once)
     monkeypatch.setattr(runs, "illustrate", lambda *args: None)
-    config = config_of("maml", inner={"test_steps": 1}, training={"tasks": 4, "lr": 0.005})
-    experiment = front.experiment(tmp_path, way=3, episodes=240, evaluate_every=0, checkpoint_every=0)
+    config = config_of("maml", inner={"test_steps": 1}, training={"tasks": 4, "lr": 0.01})
+    experiment = front.experiment(tmp_path, way=3, episodes=160, evaluate_every=0, checkpoint_every=0)
     run = runs.train("maml", experiment, config, quiet=True)
-    found = run.evaluate(episodes=60, steps=(0, 1))
+    found = run.evaluate(episodes=40, steps=(0, 1))
     before, after = (float(each.accuracies.mean()) for each in found.judged.values())
     assert before < 0.45  # three classes: chance
     assert after > before + 0.15

@@ -123,13 +123,13 @@ def test_it_learns_to_learn(tmp_path, monkeypatch):
     config = preset("reptile", "strokes", 3, 1)
     config = replace(
         config,
-        backbone=replace(config.backbone, channels=8),
+        backbone=replace(config.backbone, channels=6),
         training=replace(config.training, test_statistics="transductive"),
-        inner=replace(config.inner, steps=5, test_steps=5, lr=5e-3),
+        inner=replace(config.inner, steps=5, test_steps=5, lr=1e-2),
     )
-    experiment = front.experiment(tmp_path, way=3, episodes=150, evaluate_every=0, checkpoint_every=0)
+    experiment = front.experiment(tmp_path, way=3, episodes=90, evaluate_every=0, checkpoint_every=0)
     found = runs.train("reptile", experiment, config, quiet=True).evaluate(
-        episodes=50, steps=(0, 5), statistics=["transductive"]
+        episodes=40, steps=(0, 5), statistics=["transductive"]
     )
     before, after = (float(each.accuracies.mean()) for each in found.judged.values())
     assert before < 0.5
