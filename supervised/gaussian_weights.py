@@ -61,15 +61,20 @@ class Gaussians(NamedTuple):
         return cls(**found)
 
 
-def starting(weights: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Gaussians:
+def starting(
+    weights: Mapping[str, Tensor],
+    generator: torch.Generator | None = None,
+    log_variance: float = LOG_VARIANCE,
+) -> Gaussians:
     """A distribution around some weights, with small variances.
 
     Args:
         weights: Means, by name; copied.
         generator: Of logarithms of variances, on the CPU; unset, torch's own.
+        log_variance: Their mean.
     """
     log_var = {
-        name: LOG_VARIANCE + SPREAD * torch.randn(each.shape, generator=generator).to(each)
+        name: log_variance + SPREAD * torch.randn(each.shape, generator=generator).to(each)
         for name, each in weights.items()
     }
     return Gaussians({name: each.detach().clone() for name, each in weights.items()}, log_var)
