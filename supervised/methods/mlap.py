@@ -69,9 +69,11 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
     way = min(classes, config.training.way or way)
     network = learner(config.backbone, image, way)
     weights = dict(network.module.named_parameters())
-    prior = starting(weights)
+    prior = starting(weights, log_variance=config.log_variance)
     register(network.module, {f"log_var.{name}": each for name, each in prior.log_var.items()})
-    posteriors = [starting(weights).named("posterior.") for _ in range(config.tasks)]
+    posteriors = [
+        starting(weights, log_variance=config.log_variance).named("posterior.") for _ in range(config.tasks)
+    ]
     register(
         network.module, {name: torch.stack([each[name] for each in posteriors]) for name in posteriors[0]}
     )

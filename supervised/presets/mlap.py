@@ -10,18 +10,24 @@ Bound = Literal["mcallester", "seeger", "catoni", "pentina-lampert", "variationa
 """Names of PAC-Bayes bounds; the last is an objective and no bound."""
 
 
+def _training() -> EpisodicTraining:
+    return EpisodicTraining(tasks=5, lr=3e-3, statistics="transductive", test_statistics="transductive")
+
+
 @dataclass(frozen=True)
 class Config:
     """From what the prior is learned, and how a posterior is found."""
 
-    backbone: Backbone = field(default_factory=lambda: Backbone(channels=32, norm="group"))
+    backbone: Backbone = field(default_factory=lambda: Backbone(channels=32))
     """Network from images to features; all its weights are random."""
-    training: EpisodicTraining = field(default_factory=lambda: EpisodicTraining(tasks=5))
+    training: EpisodicTraining = field(default_factory=_training)
     """Optimiser, ways, and how many of the tasks an update looks at."""
     tasks: int = 20
     """Tasks that the prior is learned from: always the same, each with a posterior of its own. The paper has 5 and 10."""
     samples: int = 20
     """Images of each class in such a task; fewer where a class has fewer."""
+    log_variance: float = -6.0
+    """Logarithm of the weights' variances at first; the paper's is -10, and its trainings are far longer."""
     bound: Bound = "seeger"
     """What is minimised."""
     delta: float = 0.1
