@@ -17,12 +17,20 @@ SETTINGS = {"5w1s": (5, 1), "5w5s": (5, 5), "20w1s": (20, 1), "20w5s": (20, 5)}
 SMALL_UPDATES = 500
 """Updates of a small training: minutes on two cores, far from what the papers trained for."""
 PAPER_UPDATES = {
+    "anil": 60_000,
+    "cavia": 60_000,
     "classifier-baseline": 30_000,
+    "fomaml": 60_000,
     "leo": 100_000,
+    "maml": 60_000,
+    "maml++": 50_000,
     "matching": 75_000,
     "meta-baseline": 34_000,
     "meta-lstm": 75_000,
+    "meta-sgd": 60_000,
+    "mtl": 10_000,
     "relation": 500_000,
+    "reptile": 100_000,
     "tadam": 30_000,
     "versa": 80_000,
 }

@@ -19,23 +19,15 @@ Loss = Callable[[Params, Any, float], tuple[Tensor, dict[str, Tensor]]]
 """`loss(params, episodes, progress)` of this rank's episodes, with a leading axis of tasks: their mean, and metrics."""
 
 
-def draw_episodes(
-    store: Store, generator: torch.Generator, training: EpisodicTraining, way: int, shot: int
-) -> Any:
-    """This rank's episodes of one update, with a leading axis of tasks.
-
-    Args:
-        store: Images by class, or functions.
-        generator: On the CPU, another on every rank.
-        training: Ways, shots, queries and tasks.
-        way: Classes where `training` says nothing.
-        shot: Support images of each class, likewise.
-    """
-    sampler = sampler_of(store, training.way or way, training.shot or shot, training.query)
-    return sampler.draw(len(distributed.share(training.tasks)), generator)
-
-
-def episode_stage(training: EpisodicTraining, way: int, shot: int, loss: Loss, share: float = 1.0) -> Stage:
+def episode_stage(
+    training: EpisodicTraining,
+    way: int,
+    shot: int,
+    loss: Loss,
+    share: float = 1.0,
+    preferred: Callable[[torch.Generator], Tensor | None] | None = None,
+    **options: Any,
+) -> Stage:
     """A part of the training on episodes.
 
     Args:
@@ -44,12 +36,16 @@ def episode_stage(training: EpisodicTraining, way: int, shot: int, loss: Loss, s
         shot: Support images of each class, likewise.
         loss: What is to fall.
         share: Of the training's updates.
+        preferred: Classes that the episodes of an update have if they can, see `EpisodeSampler.draw`.
+        **options: Further fields of the stage.
     """
 
     def draw(store: Store, generator: torch.Generator, progress: float) -> tuple[Any, float]:
-        return draw_episodes(store, generator, training, way, shot), progress
+        sampler = sampler_of(store, training.way or way, training.shot or shot, training.query)
+        among = {} if preferred is None else {"preferred": preferred(generator)}
+        return sampler.draw(len(distributed.share(training.tasks)), generator, **among), progress
 
-    return Stage(draw, lambda params, batch: loss(params, *batch), share)
+    return Stage(draw, lambda params, batch: loss(params, *batch), share, **options)
 
 
 def prepared_stage(
@@ -71,9 +67,10 @@ def prepared_stage(
         one: Loss of ONE prepared task, and metrics.
         share: Of the training's updates.
     """
+    plain = episode_stage(training, way, shot, lambda params, episodes, progress: one(params, episodes))
 
     def draw(store: Store, generator: torch.Generator, progress: float) -> Any:
-        return prepare(draw_episodes(store, generator, training, way, shot), generator)
+        return prepare(plain.draw(store, generator, progress)[0], generator)
 
     def loss(params: Params, prepared: Any) -> tuple[Tensor, dict[str, Tensor]]:
         losses, metrics = over_tasks(one)(params, prepared)

@@ -79,7 +79,7 @@ class EpisodeSampler:
                 "small classes out with store.subset"
             )
 
-    def draw(self, tasks: int, generator: torch.Generator) -> Episode:
+    def draw(self, tasks: int, generator: torch.Generator, preferred: Tensor | None = None) -> Episode:
         """Episodes with a leading axis T.
 
         Classes without replacement, images within a class without replacement. Indices are drawn on the CPU, so a
@@ -88,8 +88,9 @@ class EpisodeSampler:
         Args:
             tasks: T.
             generator: On the CPU.
+            preferred: Numbers of classes; others come only where these are too few. None: all classes are alike.
         """
-        classes, rows, turns = self.indices(tasks, generator)
+        classes, rows, turns = self.indices(tasks, generator, preferred)
         device, split = self.store.images.device, self.way * self.shot
         pictures = self.store.pictures(rows.to(device), None if turns is None else turns.to(device))
         support_labels, query_labels = (labels.expand(tasks, -1) for labels in self._labels)
@@ -97,7 +98,9 @@ class EpisodeSampler:
             pictures[:, :split], support_labels, pictures[:, split:], query_labels, classes.to(device)
         )
 
-    def indices(self, tasks: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+    def indices(
+        self, tasks: int, generator: torch.Generator, preferred: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """What `draw` shows, as numbers on the CPU.
 
         Returns:
@@ -111,7 +114,10 @@ class EpisodeSampler:
             raise ValueError(f"at least 1 task must be drawn, got {tasks}")
         if generator.device.type != "cpu":
             raise ValueError(f"the generator must be on the CPU, got one on {generator.device}")
-        classes = _first_of_shuffled(self.way, (tasks, self.store.num_classes), generator)
+        late = None
+        if preferred is not None:
+            late = torch.ones(self.store.num_classes).index_fill_(0, preferred, 0.0)
+        classes = _first_of_shuffled(self.way, (tasks, self.store.num_classes), generator, late=late)
         num = self._starts.shape[0] - 1
         parents = classes % num
         sizes = None if self._equal else self._sizes[classes].unsqueeze(-1)
@@ -128,10 +134,20 @@ class EpisodeSampler:
 
 
 def _first_of_shuffled(
-    number: int, shape: tuple[int, ...], generator: torch.Generator, sizes: Tensor | None = None
+    number: int,
+    shape: tuple[int, ...],
+    generator: torch.Generator,
+    sizes: Tensor | None = None,
+    late: Tensor | None = None,
 ) -> Tensor:
-    """The first entries of random permutations of the last axis, of its first `sizes` (..., 1) places only."""
+    """The first entries of random permutations of the last axis, of its first `sizes` (..., 1) places only.
+
+    Places where `late` is 1 come after those where it is 0, and then in random order, too.
+    """
     keys = torch.rand(shape, generator=generator)
+    if late is not None:
+        order = (keys + late).argsort(-1)[..., :number]
+        return order.gather(-1, torch.rand(order.shape, generator=generator).argsort(-1))
     if sizes is not None:
         keys = keys.masked_fill(torch.arange(shape[-1]) >= sizes, 2.0)
     return keys.topk(number, largest=False).indices

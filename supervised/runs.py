@@ -113,7 +113,7 @@ def _run(
 ) -> FewShotRun:
     training = FewShotTraining(method, experiment, config.training, *stores, best_path(run))
     updates = number_of_updates(experiment, config.training)
-    optimizer = optimizer_of(method.module, config.training, updates)
+    optimizer = optimizer_of(method.module, config.training, updates, method.stages)
     schedule = Schedule(
         steps=1 if isinstance(optimizer, Untrained) else experiment.episodes,
         seed=experiment.seed,

@@ -4,7 +4,7 @@ Legend: T tasks of one update, Q queries of each class, W ways.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,12 @@ from metarl.nn import BatchNorm
 from metarl.supervised.evaluation import Judged, Protocol, interval, judge, seeded
 from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.methods.config import EpisodicTraining
-from metarl.supervised.methods.method import Method
+from metarl.supervised.methods.method import Method, Stage
 from metarl.supervised.normalisation import estimate_running
+from metarl.supervised.staged_steps import StagedSteps
 from metarl.supervised.task_kinds import Store, measure_of, sampler_of
 from metarl.tasks import over_tasks
+from metarl.update_rules import adapted_names
 
 RUNNING_EPISODES = 30
 """Training episodes that the running averages of batch norm are estimated from."""
@@ -64,7 +66,7 @@ class FewShotTraining:
         self.module.method = method.module
         self.module.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.updates = number_of_updates(experiment, training)
-        self.stage_ends = _stage_ends(method, self.updates)
+        self.stage_ends = stage_ends(method.stages, self.updates)
         way, shot = training.way or experiment.way, training.shot or experiment.shot
         self.sampler = sampler_of(train, way, shot, training.query)
 
@@ -177,17 +179,39 @@ class Untrained:
         """Take over nothing."""
 
 
-def optimizer_of(module: nn.Module, training: EpisodicTraining, updates: int) -> GradientSteps | Untrained:
+def optimizer_of(
+    module: nn.Module, training: EpisodicTraining, updates: int, stages: Sequence[Stage] = ()
+) -> GradientSteps | StagedSteps | Untrained:
     """The outer optimiser of a configuration.
 
     Args:
         module: Its parameters are trained.
         training: Optimiser, step size and when it decays.
         updates: Of the whole training, which milestones are shares of.
+        stages: Of the method; those with an optimiser of their own must all have one.
+
+    Raises:
+        ValueError: Some stages have an optimiser of their own, and others have none.
     """
     parameters = dict(module.named_parameters())
     if not any(each.requires_grad for each in parameters.values()):
         return Untrained()
+    own = [stage.optimizer for stage in stages if stage.optimizer is not None]
+    if not own:
+        return _steps(parameters, training, updates)
+    if len(own) < len(stages):
+        raise ValueError("either every stage of a method has an optimiser of its own, or none has")
+    ends = stage_ends(stages, updates)
+    parts = []
+    for stage, settings, end, start in zip(stages, own, ends, [0, *ends], strict=False):
+        chosen = {name: parameters[name] for name in adapted_names(parameters, stage.trains)}
+        parts.append(_steps(chosen, settings, max(1, end - start)))
+    if ends[-1] < updates:
+        return StagedSteps([*parts, _steps(parameters, training, updates - ends[-1])], ends)
+    return StagedSteps(parts, ends[:-1])
+
+
+def _steps(parameters: Mapping[str, Tensor], training: EpisodicTraining, updates: int) -> GradientSteps:
     return GradientSteps(
         parameters,
         training.lr,
@@ -239,9 +263,13 @@ def best_state(path: Path) -> dict[str, Any] | None:
     return read_json(described) if described.exists() else None
 
 
-def _stage_ends(method: Method, updates: int) -> list[int]:
-    """After how many updates each stage is over."""
-    shares = [stage.share for stage in method.stages]
+def stage_ends(stages: Sequence[Stage], updates: int) -> list[int]:
+    """After how many updates each stage is over.
+
+    Raises:
+        ValueError: The stages' shares are more than the whole training.
+    """
+    shares = [stage.share for stage in stages]
     if any(not 0 < share <= 1 for share in shares) or sum(shares) > 1 + 1e-9:
         raise ValueError(
             f"shares of the stages are {shares}, expected parts of the training, 1 or less in all"

@@ -27,6 +27,7 @@ METHODS: dict[str, str] = {
     "meta-sgd": "Meta-SGD: MAML with a learned step size for every weight (Li et al. 2017)",
     "maml++": "MAML++: six changes that make MAML's training steadier (Antoniou et al. 2019)",
     "cavia": "CAVIA: one network for all tasks, of which a context vector alone adapts (Zintgraf et al. 2019)",
+    "mtl": "MTL: scales and shifts of a frozen network, and hard tasks (Sun et al. 2019)",
     "meta-curvature": "Meta-Curvature: MAML with learned matrices on the gradient (Park and Oliva 2019)",
     "t-net": "T-Net, MT-Net: MAML with a learned metric and subspace of layers (Lee and Choi 2018)",
     "meta-lstm": "LSTM meta-learner: a learned optimiser takes the steps (Ravi and Larochelle 2017)",

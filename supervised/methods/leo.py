@@ -16,6 +16,7 @@ Legend: T tasks, W ways (classes), S shots, N support images, D features, Z numb
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -84,6 +85,7 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
     if not config.pretraining:
         return Method(module, task, (stage,))
     first = classification_stage(net, config.batch, config.augment, config.pretraining)
+    first = replace(first, trains=("net.*", "head.*"), optimizer=config.classification)
     return Method(module, task, (first, stage))
 
 
@@ -169,4 +171,6 @@ def _latent_stage(
         loss = F.cross_entropy(scores, episode.query_labels) + penalties(config, params, fast, spread)
         return loss, {"accuracy": accuracy_of(scores.detach(), episode)}
 
-    return prepared_stage(config.training, way, shot, prepare, one, 1 - config.pretraining)
+    stage = prepared_stage(config.training, way, shot, prepare, one, 1 - config.pretraining)
+    trains = ("codec.*", "rule.*") if config.frozen else ("net.*", "codec.*", "rule.*")
+    return replace(stage, trains=trains, optimizer=config.training)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from metarl.supervised.class_store import ClassStore
-from metarl.supervised.methods.config import Statistics
+from metarl.supervised.methods.config import EpisodicTraining, Statistics
 
 Params = Mapping[str, Tensor]
 Task = Callable[[Params, Any, Statistics], tuple[Tensor, Tensor]]
@@ -26,6 +26,11 @@ class Stage:
     """Mean loss of the batch, and metrics."""
     share: float = 1.0
     """Part of the training's updates; what is left of 1 after all stages goes to plain episodes."""
+    optimizer: EpisodicTraining | None = None
+    """Its own outer optimiser, step sizes (milestones are shares of the stage) and bounds; unset, the training's, which
+    goes on through all stages that have none of their own."""
+    trains: tuple[str, ...] = ("*",)
+    """With an optimiser of its own: name patterns of the parameters that it changes."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ class Config:
     """Episodes and optimiser."""
     pretraining: float = 0.5
     """Share of the training in which the network learns to classify all training classes; 0 for none."""
+    classification: EpisodicTraining = field(default_factory=lambda: classifier_baseline.Config().training)
+    """Optimiser of this first part."""
     frozen: bool = True
     """Whether episodes leave the network as it is, as in the paper."""
     batch: int = 128

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from metarl.adaptation import adapt, adapt_step
+from metarl.adaptation import adapt, adapt_step, inner_steps
 from metarl.learned_optimizers import MetaLSTM
 from metarl.nn import MLP, BatchNorm, ConvBlock, LayerNorm, LSTMCell, stateless
 from metarl.preconditioners import Geodesic, MetaCurvature, TNet
@@ -302,3 +302,18 @@ def test_an_exact_vmapped_inner_loop_refuses_fused_norms(fused, ours):
 def test_mistakes_are_named(loss, kw, match):
     with pytest.raises(ValueError, match=match):
         adapt({"w": torch.zeros(2, requires_grad=True)}, loss, None, **{"rule": SGD(), **kw})
+
+
+def test_inner_steps_may_each_have_data_of_their_own():
+    start = {"x": torch.tensor(1.0, dtype=D, requires_grad=True)}
+
+    def loss(params, target):
+        return (params["x"] - target).square()
+
+    after = [each["x"] for each in inner_steps(start, loss, [3.0, 0.0, 3.0], rule=SGD(0.25))]
+    assert [float(each.detach()) for each in after] == [2.0, 1.0, 2.0]  # half of the way each time
+    (slope,) = torch.autograd.grad(after[-1], start["x"])
+    assert slope == 0.125
+    same = [each["x"] for each in inner_steps(start, loss, [3.0] * 3, rule=SGD(0.25))][-1]
+    assert torch.equal(same, adapt(start, loss, 3.0, rule=SGD(0.25), steps=3)["x"])
+    assert list(inner_steps(start, loss, [], rule=SGD(0.25))) == []

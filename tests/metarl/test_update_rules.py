@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from metarl.update_rules import SGD, LearnedSGD, adapted_names, clip_gradients, register
+from metarl.update_rules import SGD, AdamWithoutMomentum, LearnedSGD, adapted_names, clip_gradients, register
 
 PARAMS = {
     "a.w": torch.tensor([1.0, 2.0]),
@@ -98,3 +98,29 @@ def test_what_a_rule_learns_becomes_parameters_of_a_module():
     assert params["rule.lr.a.weight"].tolist() == [[[pytest.approx(0.3)] * 2]] * 2
     assert params["rule.lr.a.weight"].requires_grad
     assert params["rule.lr.a.weight"] is not learned["rule.lr.a.weight"]
+
+
+def test_adam_without_momentum_is_torchs_and_remembers_in_the_params():
+    rule = AdamWithoutMomentum(0.1, beta=0.9)
+    params = {"x": torch.tensor([1.0, -2.0]), "y": torch.tensor(3.0)}
+    theirs = {name: each.clone().requires_grad_() for name, each in params.items()}
+    adam = torch.optim.Adam(theirs.values(), 0.1, betas=(0.0, 0.9))
+    for _ in range(4):
+        adam.zero_grad()
+        ((theirs["x"] ** 4).sum() + theirs["y"] ** 2).backward()
+        adam.step()
+        params = {**params, **rule.update(params, {"x": 4 * params["x"] ** 3, "y": 2 * params["y"]})}
+    for name, value in theirs.items():
+        torch.testing.assert_close(params[name], value.detach())
+    assert {name for name in params if name.startswith("rule.")} == {
+        "rule.steps",
+        "rule.square.x",
+        "rule.square.y",
+    }
+    assert rule.init(params, 3) == {}
+
+
+@pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"beta": 1.0}, {"eps": 0.0}])
+def test_adam_without_momentum_refuses(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        AdamWithoutMomentum(**wrong)

@@ -231,3 +231,19 @@ def test_conv4_equals_torchs_layers_with_parameters_in_the_same_order():
             a.copy_(b)
     x = torch.randn(4, 2, 20, 17, dtype=D, generator=torch.Generator().manual_seed(9))
     torch.testing.assert_close(ours(x), usual(x), rtol=1e-9, atol=1e-10)
+
+
+def test_a_perceptron_by_hand():
+    net = Perceptron((1,), units=2).to(D)
+    with torch.no_grad():
+        for each, values in zip(
+            net.parameters(),
+            ([[1.0], [-1.0]], [0.5, 0.0], [[1.0, 2.0], [0.0, 1.0]], [-1.0, 1.0]),
+            strict=True,
+        ):
+            each.copy_(torch.tensor(values, dtype=D))
+    assert net(torch.tensor([[2.0], [-3.0]], dtype=D)).tolist() == [[1.5, 1.0], [5.0, 4.0]]
+    film = [None, (torch.tensor([2.0, 0.0], dtype=D), torch.tensor([0.0, 7.0], dtype=D))]
+    assert net(torch.tensor([[2.0]], dtype=D), film=film).tolist() == [[3.0, 7.0]]
+    assert (net.feature_size, net.map_shape, net.film_sizes) == (2, (2,), (2, 2))
+    assert Perceptron((3, 4, 4), units=5)(torch.zeros(6, 3, 4, 4)).shape == (6, 5)

@@ -105,3 +105,17 @@ def test_an_episode_may_take_all_there_is():
 def test_mistakes_are_named(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+@pytest.mark.parametrize("rotations", [1, 4])
+def test_preferred_classes_come_first_in_any_place(rotations):
+    draws = sampler(rotations=rotations)
+    few = draws.draw(300, generator(), preferred=torch.tensor([1, 4])).classes
+    assert all({1, 4} <= set(classes) and len(set(classes)) == 3 for classes in few.tolist())
+    assert {place for classes in few.tolist() for place, each in enumerate(classes) if each == 4} == {0, 1, 2}
+    others = few[(few != 1) & (few != 4)].bincount(minlength=5 * rotations)
+    assert (others > 0).sum() == 5 * rotations - 2
+    many = draws.draw(300, generator(), preferred=torch.arange(4)).classes
+    assert many.unique().tolist() == [0, 1, 2, 3]
+    nobody = draws.draw(50, generator(), preferred=torch.empty(0, dtype=torch.int64)).classes
+    assert len(nobody.unique()) == 5 * rotations

@@ -6,7 +6,7 @@ import torch
 from metarl.nn import BatchNorm, stateless
 from metarl.supervised.backbones import Conv4
 from metarl.supervised.episodes import Episode
-from metarl.supervised.normalisation import embed, estimate_running
+from metarl.supervised.normalisation import embed, embed_query, embed_support, estimate_running
 from metarl.tasks import over_tasks
 
 D = torch.float64
@@ -111,3 +111,13 @@ def test_mistakes_are_named():
         embed(net(), episode(), "runing")
     with pytest.raises(ValueError, match="no averages yet"):
         embed(net(), episode(), "running")
+
+
+@pytest.mark.parametrize("statistics", ["joint", "transductive", "support", "running", "one_query"])
+def test_the_query_by_itself_is_as_with_the_support(statistics):
+    module, one = net(), episode()
+    estimate_running(module, lambda each: embed(module, each, "joint"), [episode(seed=3)])
+    expected = embed(module, one, statistics)[1]
+    torch.testing.assert_close(embed_query(module, one, statistics), expected, rtol=1e-9, atol=1e-11)
+    before_any_query = module(one.support, statistics="running" if statistics == "running" else "batch")
+    assert torch.equal(embed_support(module, one, statistics), before_any_query)

@@ -1,6 +1,9 @@
 """Sine waves: what they are, and that they go the way of the images."""
 
 import json
+import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +11,7 @@ import torch
 from metarl.supervised import datasets, preset, runs
 from metarl.supervised.benchmark_plan import Benchmark
 from metarl.supervised.experiment import FewShotExperiment
+from metarl.supervised.methods import REGRESSION
 from metarl.supervised.regression import RegressionSampler, Sinusoids
 
 
@@ -93,3 +97,25 @@ def test_a_method_without_inner_steps_has_none_to_choose(trained, monkeypatch):
     monkeypatch.setattr(trained, "config", preset("prototypical"))
     with pytest.raises(ValueError, match="takes no inner steps"):
         trained.evaluate(steps=(2,))
+
+
+def test_the_example_of_the_page_learns(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "fewshot.md").read_text()
+    (example,) = re.findall(r"```python\n(import torch\.nn\.functional.*?)```", page, flags=re.DOTALL)
+    torch.manual_seed(0)
+    exec(compile(example.replace("20_000", "200"), "fewshot.md", "exec"), {})
+    assert float(capsys.readouterr().out) < 2.5  # answering 0 comes to 4.4
+
+
+@pytest.mark.parametrize("method", REGRESSION)
+def test_every_method_that_says_so_fits_waves(method, tmp_path):
+    config = preset(method, "sinusoid", 5, 10)
+    config = replace(config, training=replace(config.training, tasks=2))
+    experiment = FewShotExperiment(
+        "sinusoid", shot=10, episodes=4, validation_episodes=4, out=str(tmp_path), device="cpu"
+    )
+    run = runs.train(method, experiment, config, quiet=True)
+    found = run.evaluate(episodes=4)
+    assert found.mean > 0
+    assert list(found.judged) == ["none"]
+    assert run.run.metrics()["train/mse"][-1] > 0

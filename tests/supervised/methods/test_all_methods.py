@@ -28,7 +28,7 @@ VARIANTS = {
 WAY, SHOT, QUERY = 4, 2, 3
 SMALL_STEPS = {"versa": 1e-3}
 """Step sizes of what does not learn with 0.01."""
-HEAD_PER_CLASS = {"maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "cavia"} | {
+HEAD_PER_CLASS = {"maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "cavia", "mtl"} | {
     "meta-curvature",
     "t-net",
     "meta-lstm",
