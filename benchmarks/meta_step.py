@@ -8,7 +8,7 @@ inner loops of other kinds and are timed as they are. Peers (`higher`, TorchOpt,
 ANIL all three, Meta-SGD and Meta-Curvature learn2learn. Those that are not installed are left out.
 
 Contenders run interleaved in random order for the time. Peak memory is that of a process of its own: the highest resident
-set after a meta-step less that before it; on a GPU, the most that was allocated.
+set (Linux) after a meta-step less that before it; on a GPU, the most that was allocated.
 """
 
 import argparse
@@ -16,7 +16,6 @@ import importlib
 import json
 import os
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -217,9 +216,15 @@ def peak(method: str, who: str, args: argparse.Namespace) -> float:
         before = torch.cuda.memory_allocated()
         run()
         return torch.cuda.max_memory_allocated() - before
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = highest_resident()
     run()
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    return highest_resident() - before
+
+
+def highest_resident() -> float:
+    """Bytes of this process's largest resident set so far (`ru_maxrss` would be the parent's, where that was larger)."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * float(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 
 
 def peak_elsewhere(method: str, who: str, args: argparse.Namespace) -> float:
