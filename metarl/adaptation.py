@@ -58,7 +58,7 @@ def adapt_step(
             grads, value = _by_transform(params, names, loss, data, exact)
         else:
             grads, value = _by_autograd(params, names, loss, data, exact)
-    return {**params, **rule.update(params, grads, step)}, value
+    return {**params, **rule.update(params, grads, step, value)}, value
 
 
 def adapt(

@@ -2,7 +2,8 @@
 
 A rule is a frozen description. What it learns, if anything, lies in the params dict under names that start
 with `rule.`, so learned step sizes are meta-parameters like any other: saved, averaged over ranks and given a
-gradient with the rest.
+gradient with the rest. Rules that precondition are in `metarl.preconditioners`, that which is a network itself in
+`metarl.learned_optimizers`.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,6 +22,8 @@ Adapted = str | Collection[str]
 
 RULE_PREFIX = "rule."
 """Names that start so belong to the update rule and are never adapted."""
+STATE_PREFIX = "rule.state."
+"""Names that start so are what a rule remembers from one step to the next; step 0 starts without."""
 
 
 class UpdateRule(Protocol):
@@ -30,8 +33,17 @@ class UpdateRule(Protocol):
         """New meta-parameters of the rule, named `rule.*`; merge them into the params."""
         ...
 
-    def update(self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], step: int) -> Params:
-        """The adapted tensors after one step: the names in `grads`, and `rule.*` for what a rule remembers."""
+    def update(
+        self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], step: int, loss: Tensor | None = None
+    ) -> Params:
+        """The adapted tensors after one step: the names in `grads`, and `rule.*` for what a rule remembers.
+
+        Args:
+            params: Adapted so far, with the rule's meta-parameters and what it returned at the step before.
+            grads: Gradients of the inner loss.
+            step: Index of the step, from 0.
+            loss: The inner loss before the step, a scalar, for rules that look at it.
+        """
         ...
 
 
@@ -139,7 +151,13 @@ class SGD:
         """One tensor after one step; gradients are taken as they are (`update` clips)."""
         return torch.sub(value, grad, alpha=self.lr)
 
-    def update(self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], step: int = 0) -> Params:
+    def update(
+        self,
+        params: Mapping[str, Tensor],
+        grads: Mapping[str, Tensor],
+        step: int = 0,
+        loss: Tensor | None = None,
+    ) -> Params:
         """The tensors named in `grads` after one step."""
         grads = clip_gradients(grads, self.clip, self.clip_by)
         return {name: self.step(name, params[name], grad, params, step) for name, grad in grads.items()}
@@ -199,7 +217,13 @@ class LearnedSGD:
         sizes = params[key]
         return value - sizes[min(step, sizes.shape[0] - 1)] * grad
 
-    def update(self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], step: int = 0) -> Params:
+    def update(
+        self,
+        params: Mapping[str, Tensor],
+        grads: Mapping[str, Tensor],
+        step: int = 0,
+        loss: Tensor | None = None,
+    ) -> Params:
         """The tensors named in `grads` after one step."""
         grads = clip_gradients(grads, self.clip, self.clip_by)
         return {name: self.step(name, params[name], grad, params, step) for name, grad in grads.items()}
@@ -230,7 +254,13 @@ class AdamWithoutMomentum:
         """Nothing: this rule learns nothing. The arguments are checked all the same."""
         return SGD(self.lr).init(params, steps, adapted)
 
-    def update(self, params: Mapping[str, Tensor], grads: Mapping[str, Tensor], step: int = 0) -> Params:
+    def update(
+        self,
+        params: Mapping[str, Tensor],
+        grads: Mapping[str, Tensor],
+        step: int = 0,
+        loss: Tensor | None = None,
+    ) -> Params:
         """The tensors named in `grads` after one step, and the averages."""
         some = next(iter(grads.values()))
         done = params.get(f"{RULE_PREFIX}steps", some.new_zeros(())) + 1

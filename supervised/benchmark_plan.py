@@ -21,15 +21,18 @@ PAPER_UPDATES = {
     "cavia": 60_000,
     "classifier-baseline": 30_000,
     "fomaml": 60_000,
+    "leo": 100_000,
     "maml": 60_000,
     "maml++": 50_000,
     "matching": 75_000,
     "meta-baseline": 34_000,
+    "meta-lstm": 75_000,
     "meta-sgd": 60_000,
     "mtl": 10_000,
     "relation": 500_000,
     "reptile": 100_000,
     "tadam": 30_000,
+    "versa": 80_000,
 }
 """Updates that the papers or their code name; 20,000 where they name none (they then stop by validation)."""
 PAPER_DEFAULT = 20_000

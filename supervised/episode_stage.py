@@ -1,6 +1,6 @@
-"""A training stage on episodes, for methods whose training needs more than `Method.task` gives.
+"""Training stages on episodes, for methods whose training needs more than `Method.task` gives.
 
-That is the progress of the training, the losses of all tasks together, or state of their own.
+That is the progress of the training, the losses of all tasks together, state of their own, or noise.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from metarl import distributed
 from metarl.supervised.methods.config import EpisodicTraining
 from metarl.supervised.methods.method import Params, Stage
 from metarl.supervised.task_kinds import Store, sampler_of
+from metarl.tasks import over_tasks
 
 Loss = Callable[[Params, Any, float], tuple[Tensor, dict[str, Tensor]]]
 """`loss(params, episodes, progress)` of this rank's episodes, with a leading axis of tasks: their mean, and metrics."""
@@ -45,3 +46,34 @@ def episode_stage(
         return sampler.draw(len(distributed.share(training.tasks)), generator, **among), progress
 
     return Stage(draw, lambda params, batch: loss(params, *batch), share, **options)
+
+
+def prepared_stage(
+    training: EpisodicTraining,
+    way: int,
+    shot: int,
+    prepare: Callable[[Any, torch.Generator], Any],
+    one: Callable[[Params, Any], tuple[Tensor, dict[str, Tensor]]],
+    share: float = 1.0,
+) -> Stage:
+    """A part of the training on episodes to which something is done, or to which something random belongs.
+
+    Args:
+        training: Ways, shots, queries and tasks.
+        way: Classes where `training` says nothing.
+        shot: Support images of each class, likewise.
+        prepare: Makes of episodes with a leading axis T what the loss is given, a pytree with the same axis. Noise
+            belongs here, from the generator (on the CPU), so that it does not depend on how tasks are batched.
+        one: Loss of ONE prepared task, and metrics.
+        share: Of the training's updates.
+    """
+    plain = episode_stage(training, way, shot, lambda params, episodes, progress: one(params, episodes))
+
+    def draw(store: Store, generator: torch.Generator, progress: float) -> Any:
+        return prepare(plain.draw(store, generator, progress)[0], generator)
+
+    def loss(params: Params, prepared: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        losses, metrics = over_tasks(one)(params, prepared)
+        return losses.mean(), {name: each.mean() for name, each in metrics.items()}
+
+    return Stage(draw, loss, share)

@@ -37,6 +37,30 @@ def _drawn(split: str, size: int) -> ClassStore:
     return ClassStore(images, torch.arange(num + 1) * HANDS, names)
 
 
+def drawings(characters: int, hands: int, seed: int, size: int = SIZE) -> ClassStore:
+    """Characters of one's own number, each drawn by as many hands as are asked for, independently of one another.
+
+    Args:
+        characters: Classes.
+        hands: Drawings of each, a multiple of 20.
+        seed: They follow from it.
+        size: Height and width.
+
+    Raises:
+        ValueError: The hands do not come in twenties.
+    """
+    if characters < 1 or hands < 1 or hands % HANDS:
+        raise ValueError(
+            f"{characters=}, {hands=}: expected 1 character or more, and hands in multiples of {HANDS}"
+        )
+    rng = np.random.default_rng(seed)
+    shapes = [_character(rng) for _ in range(characters)]
+    pictures = [_pictures(shape, rng, size) for shape in shapes for _ in range(hands // HANDS)]
+    images = torch.from_numpy(np.concatenate(pictures)).unsqueeze(1)
+    names = [f"character-{number:02d}" for number in range(characters)]
+    return ClassStore(images, torch.arange(characters + 1) * hands, names)
+
+
 def _character(rng: np.random.Generator) -> np.ndarray:
     """Ends and middles of its strokes, shape (strokes, 3, 2), in [-1, 1]."""
     grid = np.stack(np.meshgrid([-0.8, -0.27, 0.27, 0.8], [-0.8, -0.27, 0.27, 0.8]), -1).reshape(-1, 2)

@@ -28,10 +28,16 @@ METHODS: dict[str, str] = {
     "maml++": "MAML++: six changes that make MAML's training steadier (Antoniou et al. 2019)",
     "cavia": "CAVIA: one network for all tasks, of which a context vector alone adapts (Zintgraf et al. 2019)",
     "mtl": "MTL: scales and shifts of a frozen network, and hard tasks (Sun et al. 2019)",
+    "meta-curvature": "Meta-Curvature: MAML with learned matrices on the gradient (Park and Oliva 2019)",
+    "t-net": "T-Net, MT-Net: MAML with a learned metric and subspace of layers (Lee and Choi 2018)",
+    "meta-lstm": "LSTM meta-learner: a learned optimiser takes the steps (Ravi and Larochelle 2017)",
+    "leo": "LEO: gradient steps in a space of codes of classifiers (Rusu et al. 2019)",
+    "versa": "VERSA: distributions of classifiers, inferred in one pass (Gordon et al. 2019)",
+    "mlap": "MLAP: a prior of all weights, learned by a PAC-Bayes bound (Amit and Meir 2018)",
     "nearest-centroid": "Nearest class mean of pixels: the floor, nothing is trained",
 }
 """Every method's name and what it is, in one line."""
-REGRESSION = ("maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "cavia")
+REGRESSION = ("maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "cavia", "meta-curvature", "t-net")
 """Those that can also fit functions (`--data sinusoid`)."""
 
 

@@ -20,17 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metarl import distributed
 from metarl.supervised.backbones import backbone
-from metarl.supervised.class_store import ClassStore
 from metarl.supervised.distances import class_means
-from metarl.supervised.episodes import Episode, EpisodeSampler
+from metarl.supervised.episode_stage import prepared_stage
+from metarl.supervised.episodes import Episode
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method, Params, Stage
 from metarl.supervised.normalisation import embed
 from metarl.supervised.presets.gaussian_prototypical import Config
 from metarl.supervised.task_kinds import accuracy_of
-from metarl.tasks import over_tasks
 from metarl.transforms import stateless
 
 Task = Callable[[Params, Episode, Statistics], tuple[Tensor, Tensor]]
@@ -125,21 +123,15 @@ def _damaged_episodes(config: Config, task: Task, way: int, shot: int) -> Stage:
     """The whole training, on episodes with damaged images."""
     training = config.training
 
-    def draw(store: ClassStore, generator: torch.Generator, done: float) -> Episode:
-        sampler = EpisodeSampler(store, training.way or way, training.shot or shot, training.query)
-        episodes = sampler.draw(len(distributed.share(training.tasks)), generator)
+    def prepare(episodes: Episode, generator: torch.Generator) -> Episode:
         parts = [
             damaged(each.flatten(0, 1), config.damaged, generator).view_as(each)
             for each in (episodes.support, episodes.query)
         ]
         return episodes._replace(support=parts[0], query=parts[1])
 
-    def one(params: Params, episode: Episode) -> tuple[Tensor, Tensor]:
+    def one(params: Params, episode: Episode) -> tuple[Tensor, dict[str, Tensor]]:
         loss, scores = task(params, episode, training.statistics)
-        return loss, accuracy_of(scores, episode)
+        return loss, {"accuracy": accuracy_of(scores, episode)}
 
-    def loss(params: Params, episodes: Episode) -> tuple[Tensor, dict[str, Tensor]]:
-        losses, accuracies = over_tasks(one)(params, episodes)
-        return losses.mean(), {"accuracy": accuracies.mean()}
-
-    return Stage(draw, loss)
+    return prepared_stage(training, way, shot, prepare, one)

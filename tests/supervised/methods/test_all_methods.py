@@ -22,10 +22,18 @@ VARIANTS = {
     "prototypical, cosine": ("prototypical", {"distance": "cosine"}),
     "matching, full context": ("matching", {"full_context": True}),
     "matching, squared": ("matching", {"distance": "squared"}),
+    "t-net, masked": ("t-net", {"masked": True}),
     "gaussian-prototypical, diagonal": ("gaussian-prototypical", {"certainty": "diagonal"}),
 }
 WAY, SHOT, QUERY = 4, 2, 3
-HEAD_PER_CLASS = {"maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "cavia", "mtl"}
+SMALL_STEPS = {"versa": 1e-3}
+"""Step sizes of what does not learn with 0.01."""
+HEAD_PER_CLASS = {"maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "cavia", "mtl"} | {
+    "meta-curvature",
+    "t-net",
+    "meta-lstm",
+    "mlap",
+}
 """Methods whose classes start from rows of their own of a linear head: which class comes first matters to them."""
 
 UNTAUGHT_BY_QUERIES = ("nearest-centroid", "reptile")
@@ -37,6 +45,10 @@ def tiny(name, changes=()):
     config = replace(preset(name, "strokes", WAY, SHOT), **dict(changes))
     if not hasattr(config, "backbone"):
         return config
+    if name == "leo":
+        config = replace(config, frozen=False)
+    if name == "mlap":
+        config = replace(config, tasks=2, test_steps=2)
     if hasattr(config, "inner"):
         inner = replace(config.inner, steps=min(2, config.inner.steps), test_steps=2)
         config = replace(config, inner=inner)
@@ -160,7 +172,7 @@ def test_it_learns_one_episode_by_heart(variant):
     episode = drawn(dtype=torch.float32, seed=3)
     shuffled = torch.randperm(WAY * QUERY, generator=torch.Generator().manual_seed(1))
     episode = episode._replace(query=episode.query[shuffled])  # nothing but the labels says what is what
-    adam = torch.optim.Adam(params.values(), 0.01)
+    adam = torch.optim.Adam(params.values(), SMALL_STEPS.get(variant, 0.01))
     for _ in range(400):
         loss, scores = method.task(params, episode, "transductive")
         right = (scores.argmax(-1) == episode.query_labels).float().mean()

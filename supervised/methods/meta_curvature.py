@@ -1,0 +1,31 @@
+"""Meta-Curvature (Park and Oliva 2019, "Meta-Curvature").
+
+MAML whose inner gradients go through learned matrices, one for every axis of every tensor, before the step; they start as
+identities and are trained with the network. See `metarl.preconditioners.MetaCurvature`.
+
+Differences from the paper: the head's outputs are classes, which have no matrix, so that any number of ways will do;
+other differences are those of `metarl.supervised.methods.maml`.
+"""
+
+from metarl.preconditioners import MetaCurvature
+from metarl.supervised.inner_loop import ADAPTED, gradient_method, learner, sgd
+from metarl.supervised.methods.method import Method
+from metarl.supervised.presets.meta_curvature import Config
+from metarl.update_rules import register
+
+
+def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: int) -> Method:
+    """Meta-Curvature with fresh parameters.
+
+    Args:
+        config: Settings.
+        image: Channels, height and width; (1,) for a regression.
+        classes: Training classes; 1 for a regression.
+        way: Classes of an episode in testing; others will do.
+        shot: Support images of each class (not needed).
+    """
+    network = learner(config.backbone, image, min(classes, config.training.way or way))
+    rule = MetaCurvature(sgd(config.inner), plain=("head.*",))
+    params = dict(network.module.named_parameters())
+    register(network.module, rule.init(params, max(1, config.inner.steps), ADAPTED[config.inner.adapted]))
+    return gradient_method(network, rule, config.inner)

@@ -1,0 +1,27 @@
+"""Settings of T-Net and MT-Net (Lee and Choi 2018): MAML's."""
+
+from dataclasses import dataclass
+
+from metarl.supervised.presets import maml
+
+
+@dataclass(frozen=True)
+class Config(maml.Config):
+    """How a network adapts to a task, and how its start and its metric are trained."""
+
+    masked: bool = False
+    """Whether it is learned, too, which outputs of a layer adapt (MT-Net)."""
+    temperature: float = 1.0
+    """Of these masks, above 0: the lower, the nearer to 0 or 1."""
+
+
+def config_for(data: str, way: int, shot: int) -> Config:
+    """MAML's settings.
+
+    Args:
+        data: Name of a data set.
+        way: Classes of an episode in testing, and of training.
+        shot: Support images of each class, likewise; support points of a regression.
+    """
+    usual = maml.config_for(data, way, shot)
+    return Config(usual.backbone, usual.training, usual.inner)
