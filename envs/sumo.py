@@ -111,8 +111,7 @@ class RoboSumo:
     * `reward_lose = -2000` if one is down or out oneself, else 0
     * `reward_draw = -1000` if the time is up and nobody has lost, else 0
 
-    `shaping` is an attribute, and may be lowered to 0 while training goes on; the rewards for the end stay as they are
-    (`stakes` weighs those).
+    `shaping` is an attribute, and may be lowered to 0 while training goes on; the rewards for the end stay as they are.
 
     ## Start, end
     Opposite each other at 1.15 m from the middle in a random direction, 0.75 m over the mat, all joints at 0; then every
@@ -133,7 +132,6 @@ class RoboSumo:
     | physics | "rk4" | as published, or "fast": `implicitfast`, at the same time step of 0.01 s |
     | shaping | 1.0 | weight of the rewards for trying |
     | approach | 0.1 | coefficient of `reward_approach`; a larger one teaches beginners to attack |
-    | stakes | 1.0 | weight of the rewards for the end; a smaller one lets beginners dare more |
     | force_transform | "abs" | or "square" |
     | tatami_size | 2.0 | from the middle to the border, m; the ring ends 0.1 m further, the mat 0.3 m |
     | noise | 0.1 | spread of the initial state |
@@ -156,7 +154,6 @@ class RoboSumo:
         physics: str = DEFAULT_PHYSICS,
         shaping: float = 1.0,
         approach: float = sumo_rules.APPROACH,
-        stakes: float = 1.0,
         force_transform: str = "abs",
         tatami_size: float = 2.0,
         noise: float = 0.1,
@@ -177,7 +174,6 @@ class RoboSumo:
         self.simulation = Simulation(model, num, frame_skip=FRAME_SKIP, num_threads=num_threads)
         self.num, self.dt, self.horizon = num, self.simulation.dt, horizon + bool(legacy_501)
         self.ring, self.shaping, self.approach = tatami_size + 0.1, shaping, float(approach)
-        self.stakes = float(stakes)
         self.view = View(distance=3.4 * tatami_size, azimuth=90.0, elevation=-35.0)
         self.adjust_z = 0.0 if legacy_z else float(adjust_z)
         self.elapsed = np.zeros(num, np.int64)
@@ -249,7 +245,7 @@ class RoboSumo:
         else:
             out[diverged], truncated[diverged], over[diverged] = False, False, True
         terms = sumo_rules.shaping(before, after, actions, self.dt, self.shaping, self.approach)
-        terms.update(sumo_rules.main(out, truncated, self.stakes))
+        terms.update(sumo_rules.main(out, truncated))
         if diverged.any():
             for term in terms.values():
                 term[diverged] = 0.0

@@ -68,18 +68,17 @@ def shaping(
     return {name: weight * term for name, term in zip(SHAPING, terms, strict=True)}
 
 
-def main(out: Bools, draw: Bools, weight: float = 1.0) -> dict:
+def main(out: Bools, draw: Bools) -> dict:
     """Rewards for the end of a match, (n, 2) each.
 
     Args:
         out: Which sides have lost, (n, 2).
         draw: Which matches end undecided, (n,).
-        weight: What all of them are multiplied by.
     """
     return {
-        "reward_win": np.where(out[:, ::-1], weight * WIN, 0.0),
-        "reward_lose": np.where(out, -weight * WIN, 0.0),
-        "reward_draw": np.where(np.stack([draw, draw], axis=1), weight * DRAW, 0.0),
+        "reward_win": np.where(out[:, ::-1], WIN, 0.0),
+        "reward_lose": np.where(out, -WIN, 0.0),
+        "reward_draw": np.where(np.stack([draw, draw], axis=1), DRAW, 0.0),
     }
 
 
