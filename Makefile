@@ -48,15 +48,15 @@ $(VENV)/.torch: constraints.txt | $(VENV)/.python
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml setup.py $(VENV)/.torch
-	@echo "installing metarl and what it needs"; $(PIP) -e ".[plots,video,images]"
+	@echo "installing metarl and what it needs"; $(PIP) -e ".[plots,video,images,games]"
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.installed
-	@echo "installing what the tests need"; $(PIP) -e ".[plots,video,images,dev]"
+	@echo "installing what the tests need"; $(PIP) -e ".[plots,video,images,games,dev]"
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.installed
-	@echo "installing what the documentation needs"; $(PIP) -e ".[plots,video,images,docs]"
+	@echo "installing what the documentation needs"; $(PIP) -e ".[plots,video,images,games,docs]"
 	@touch $@
 
 clean:
