@@ -1,4 +1,4 @@
-"""Who wrestles: policies by name, from the package, a pool, a run of self-play, or nowhere at all (`zero`)."""
+"""Who wrestles: policies by name, from a pool, a run of self-play, or nowhere at all (`zero`)."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from pathlib import Path
 
 from metarl.envs.opponent_tasks import ZERO, Versions, read_pool
 from metarl.envs.opponents import OpponentPolicy, load_policy
-from metarl.envs.sumo_single import ZOO
 from metarl.envs.wrestlers import ANATOMIES
 from metarl.names import unknown
 
@@ -32,7 +31,7 @@ def contestant(text: str, pool: str | Path | None = None) -> Contestant:
     Args:
         text: `NAME` or `NAME@VERSION` of a pool, by default its newest; a file `.../v0003.safetensors`; the folder of a
             run of self-play, `RUN` or `RUN@VERSION`; or `zero-ant`, `zero-bug`, `zero-spider`, which stand still.
-        pool: Folder of the pool; unset, the one that comes with the package.
+        pool: Folder of the pool; unset, there is none.
 
     Raises:
         ValueError: There is none of that name, with the nearest, or its policy is damaged.
@@ -45,18 +44,18 @@ def contestant(text: str, pool: str | Path | None = None) -> Contestant:
     if path.suffix == ".safetensors" or path.with_suffix(".safetensors").is_file():
         return _named(f"{path.parent.name}@{path.stem}", load_policy(path))
     if (path / OWN_VERSIONS).is_dir():
-        return _newest(name, read_pool(path / OWN_VERSIONS.parent)[OWN_VERSIONS.name], version)
+        return _newest(path.resolve().name, read_pool(path / OWN_VERSIONS.parent)[OWN_VERSIONS.name], version)
     if path.is_dir():
         raise ValueError(f"'{name}' is no run of self-play: it has no {OWN_VERSIONS}")
-    found = read_pool(ZOO if pool is None else pool)
+    found = {} if pool is None else read_pool(pool)
     if name not in found:
         raise unknown("wrestler", name, [*found, *(f"{ZERO}-{each.lower()}" for each in ANATOMIES)])
     return _newest(name, found[name], version)
 
 
-def everyone(pool: str | Path | None = None) -> list[Contestant]:
-    """All versions of all wrestlers of a pool, by default of the one that comes with the package."""
-    found = read_pool(ZOO if pool is None else pool)
+def everyone(pool: str | Path) -> list[Contestant]:
+    """All versions of all wrestlers of a pool."""
+    found = read_pool(pool)
     return [_newest(name, each, str(version)) for name, each in found.items() for version in sorted(each)]
 
 

@@ -1,7 +1,6 @@
 """Sumo as one side meets it: a world whose tasks are opponents."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,6 @@ from metarl.envs.world import ALL, Floats, Mark, Outcome, Rows
 from metarl.envs.wrestlers import MAT_TOP
 from metarl.names import unknown
 
-ZOO = Path(__file__).parent / "zoo"
-"""Opponents that come with the package."""
 SCORES = {Result.WIN: 1.0, Result.LOSS: -1.0}
 """What a match counts for, beside 0."""
 
@@ -42,7 +39,7 @@ class RoboSumoSingle:
 
     | name | default | meaning |
     |---|---|---|
-    | opponents | None | folder with a pool of opponents; by default those of the package that have the second body |
+    | opponents | None | folder with a pool of opponents, of which those with the second body are met |
     | opponent | () | only these instead of a pool: one or several of `"zero"`, a policy with `predict`, a callable |
     | test_opponents | () | names of opponents that are kept for testing; with none, all are there for both |
 
@@ -165,9 +162,9 @@ def _given(opponent: Any) -> dict[str, Versions]:
 
 def _of_body(path: str | None, observation_size: int, action_size: int) -> dict[str, Versions]:
     """The opponents of a pool that have a body of these sizes."""
-    if path is None and not any(ZOO.glob("*/v*.json")):
+    if path is None:
         return {}
-    pool = read_pool(ZOO if path is None else path)
+    pool = read_pool(path)
     fitting = {
         name: versions
         for name, versions in pool.items()
@@ -177,7 +174,7 @@ def _of_body(path: str | None, observation_size: int, action_size: int) -> dict[
             for each in versions.values()
         )
     }
-    if path is not None and not fitting:
+    if not fitting:
         raise ValueError(
             f"no opponent in '{path}' has {observation_size} observations and {action_size} actions: "
             f"{', '.join(pool)} have other bodies"

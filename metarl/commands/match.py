@@ -11,9 +11,12 @@ from metarl.configs import read_json, write_json
 from metarl.names import unknown
 
 WRESTLERS = (
-    "Wrestlers: NAME or NAME@VERSION of the zoo (`metarl list zoo`) or of a --pool, RUN or RUN@VERSION of self-play, a "
-    "file v0001.safetensors, or zero-ant, zero-bug, zero-spider, which stand still."
+    "Wrestlers: RUN or RUN@VERSION of self-play, NAME or NAME@VERSION of a --pool, a file v0001.safetensors, or "
+    "zero-ant, zero-bug, zero-spider, which stand still."
 )
+ZOO_HELP = """usage: metarl zoo import PATH [--out FOLDER]
+
+Make a pool of opponents of the policies of the original RoboSumo, from your own clone of openai/robosumo."""
 Physics = Literal["fast", "rk4"]
 
 
@@ -32,7 +35,7 @@ class Match:
     physics: Physics = "fast"
     """As trained by default, or rk4, the original's."""
     pool: str | None = None
-    """Folder of a pool of opponents, instead of the zoo that comes with the package."""
+    """Folder of a pool of opponents: NAME/v0001.safetensors."""
     out: str | None = None
     """Film all rounds into this video, .mp4 or .gif."""
 
@@ -42,7 +45,7 @@ class Tournament:
     """Who takes part."""
 
     wrestlers: Annotated[tuple[str, ...], Positional, arg(metavar="WRESTLER...")] = ()
-    """Two or more; none, all versions of the pool."""
+    """Two or more; none, all of the --pool."""
     rounds: int = 100
     """Matches of every pair."""
     seed: int = 0
@@ -50,7 +53,7 @@ class Tournament:
     physics: Physics = "fast"
     """As trained by default, or rk4, the original's."""
     pool: str | None = None
-    """Folder of a pool of opponents, instead of the zoo that comes with the package."""
+    """Folder of a pool of opponents: NAME/v0001.safetensors."""
     out: str = "tournament.json"
     """Results; a tournament that was stopped goes on from them."""
 
@@ -95,8 +98,9 @@ def summary(contest: Any) -> str:
         f"drew {contest.count(Result.DRAW)}",
         *([f"{rest} without a winner"] if rest else []),
     ]
+    matches = "1 match" if total == 1 else f"{total} matches"
     return (
-        f"{contest.one} against {contest.two}, {total} matches: {', '.join(ended)}; "
+        f"{contest.one} against {contest.two}, {matches}: {', '.join(ended)}; "
         f"wins {100 * contest.wins:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
     )
 
@@ -127,7 +131,9 @@ def tournament(arguments: list[str]) -> int:
 
     if options.rounds < 1:
         raise ValueError(f"--rounds {options.rounds}, expected 1 or more")
-    chosen = [contestant(each, options.pool) for each in options.wrestlers] or everyone(options.pool)
+    chosen = [contestant(each, options.pool) for each in options.wrestlers]
+    if not chosen and options.pool is not None:
+        chosen = everyone(options.pool)
     names = [each.name for each in chosen]
     if len(names) < 2 or len(set(names)) < len(names):
         raise ValueError(
@@ -196,12 +202,7 @@ def table(names: list[str], contests: list[Any]) -> str:
 def zoo(arguments: list[str]) -> int:
     """What can be done with trained policies of others: import them."""
     if wants_help(arguments[:1]) or not arguments:
-        print(
-            "usage: metarl zoo import PATH [--out FOLDER]\n\nMake a pool of opponents of the policies of the original"
-        )
-        print(
-            "RoboSumo, from your own clone of openai/robosumo. What comes with the package: metarl list zoo"
-        )
+        print(ZOO_HELP)
         return 0 if arguments else 2
     if arguments[0] != "import":
         raise unknown("verb of metarl zoo", arguments[0], ["import"])

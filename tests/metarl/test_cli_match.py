@@ -1,0 +1,72 @@
+"""`metarl match`, `tournament` and `zoo import`, as a user types them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from metarl.cli import main
+
+
+def run(capsys, *words):
+    code = main(list(words))
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_a_match_is_summed_up_in_a_line(capsys):
+    code, out, _ = run(capsys, "match", "zero-ant", "zero-spider", "--rounds", "3")
+    assert code == 0
+    assert "zero-ant against zero-spider, 3 matches: won 3, lost 0, drew 0; wins 100.0 % [43.9, 100.0]" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("match", "zero-ant", "zero-spidr"), "did you mean 'zero-spider'"),
+        (("match", "zero-ant", "zero-bug", "--rounds", "0"), "--rounds 0, expected 1 or more"),
+        (("match", "zero-ant", "zero-bug", "--out", "clip.avi"), "cannot write 'clip.avi'"),
+        (("tournament",), "two different wrestlers or more, got none"),
+        (("tournament", "zero-ant", "zero-ant"), "two different wrestlers"),
+        (("zoo", "imprt"), "did you mean 'import'"),
+        (("zoo", "import", "/nowhere"), "is no folder"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(capsys, words, message):
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    assert message in err
+
+
+def test_a_tournament_goes_on_from_what_was_played(capsys, tmp_path):
+    pytest.importorskip("openskill")
+    out = tmp_path / "results.json"
+    words = ("tournament", "zero-spider", "zero-ant", "zero-bug", "--rounds", "2", "--out", str(out))
+    code, table, _ = run(capsys, *words)
+    assert code == 0
+    stored = json.loads(out.read_text())
+    assert stored["results"]["zero-spider zero-ant"] == [2, 2]
+    stored["results"]["zero-ant zero-bug"] = [1, 1]  # as if they had ended so
+    out.write_text(json.dumps(stored))
+    code, again, _ = run(capsys, *words)
+    assert again != table
+    assert "| zero-ant    |         100 |          |      100 |" in again
+    code, _, err = run(capsys, *words[:4], "--rounds", "3", "--out", str(out))
+    assert code == 2
+    assert "name another file by --out" in err
+
+
+def test_a_clone_becomes_a_pool_whose_policies_play(capsys, tmp_path):
+    folder = tmp_path / "clone" / "ant" / "mlp"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    vector = (0.1 * rng.standard_normal(24_645)).astype(np.float32)
+    vector[3 + 120 : 3 + 240], vector[3 + 240] = 2.0, 1.0
+    np.save(folder / "agent-params-v2.npy", vector)
+    pool = str(tmp_path / "pool")
+    code, out, _ = run(capsys, "zoo", "import", str(tmp_path / "clone"), "--out", pool)
+    assert code == 0
+    assert "ant-mlp@2" in out
+    code, out, _ = run(capsys, "match", "ant-mlp@2", "zero-spider", "--pool", pool, "--rounds", "1")
+    assert code == 0
+    assert "ant-mlp@2 against zero-spider, 1 match" in out
