@@ -130,7 +130,7 @@ def make_world(
         autoreset_mode=AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED,
         **options,
     )
-    if like is not None and hasattr(like.tasks, "adopt"):
+    if hasattr(getattr(like, "tasks", None), "adopt"):
         env.unwrapped.tasks.adopt(like.tasks)
     return env.unwrapped
 

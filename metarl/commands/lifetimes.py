@@ -30,7 +30,7 @@ def evaluate_lifetimes(options: Any) -> int:
     ]
     rows = summary(found)
     print(f"return by episode: mean [95 % interval]\n\n{table(rows)}\n")
-    per_round = episodes_per_round(found[0].protocol["schedule"])
+    per_round = episodes_per_round(found[0].protocol.get("schedule"))
     if per_round is not None:
         quarters = table(summary([by_quarters(each, per_round) for each in found]), "quarter of the game")
         print(f"share of rounds won: mean [95 % interval]\n\n{quarters}\n")

@@ -43,17 +43,17 @@ class Method:
             softmax of which are probabilities; of a regression, predictions (Q, 1). Pure; batched over tasks by its
             caller.
         stages: What is trained on before (in order); empty for methods that train on episodes only.
-        embeds: Whether the task looks at images through `normalisation.embed` and in no other way. Features that are
-            known already may then stand in for images in judging, which is many times as fast.
         test: What stands for `task` in validation, testing and prediction, if that is another: more inner steps, say,
             or means in place of samples.
+        embeds: Whether the task looks at images through `normalisation.embed` and in no other way. Features that are
+            known already may then stand in for images in judging, which is many times as fast.
     """
 
     module: nn.Module
     task: Task
     stages: tuple[Stage, ...] = ()
-    embeds: bool = False
     test: Task | None = None
+    embeds: bool = False
 
     @property
     def tested(self) -> Task:

@@ -123,7 +123,7 @@ def test_train_hands_over_experiment_and_config(trained, capsys):
     words = (
         "train promp --world CheetahDir-v0 --seed 3 --steps 77 --out here --inner.lr 0.2 --policy.hidden 8 9"
     )
-    assert cli.main([*words.split(), "--world-options", "horizon=50", "integrator=RK4", "--quiet"]) == 0
+    assert cli.main([*words.split(), "--world-options", "control_cost=0.5", "integrator=RK4", "--quiet"]) == 0
     (((agent, experiment, config), options),) = trained.calls
     assert (agent, experiment.world, experiment.seed, experiment.steps) == (
         "promp",
@@ -131,7 +131,7 @@ def test_train_hands_over_experiment_and_config(trained, capsys):
         3,
         77,
     )
-    assert (experiment.out, experiment.world_options) == ("here", {"horizon": 50, "integrator": "RK4"})
+    assert (experiment.out, experiment.world_options) == ("here", {"control_cost": 0.5, "integrator": "RK4"})
     assert (config.inner.lr, config.policy.hidden, config.inner.estimator) == (0.2, (8, 9), "lvc")
     assert options == {"quiet": True}
     assert "metarl evaluate runs/x" in capsys.readouterr().out

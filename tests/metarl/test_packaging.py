@@ -55,7 +55,7 @@ def test_every_file_of_the_folder_is_in_the_wheel(wheel, folder):
 def test_nothing_else_is_in_the_wheel(wheel):
     tops = {name.split("/")[0] for name in wheel}
     assert tops - {"metarl"} == {top for top in tops if re.fullmatch(r"metarl_suite-.*\.dist-info", top)}
-    assert not [name for name in wheel if "test" in name.lower()]
+    assert not [name for name in wheel if re.search(r"(^|/)tests?(/|_)", name.lower())]
 
 
 def test_the_links_beside_the_packages_are_there():
