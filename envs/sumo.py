@@ -104,8 +104,8 @@ class RoboSumo:
     For each side the sum of these, all in info; the first three are multiplied by `shaping`:
 
     * `reward_control = -0.1 * sum(action ** 2)`
-    * `reward_approach = approach * max(v . u, 0)`, own velocity over the step in the direction from where one was to
-      where the opponent is
+    * `reward_approach = approach * (max(v . u, 0) + retreat * min(v . u, 0))`, v own velocity over the step, u the
+      direction from where one was to where the opponent is
     * `reward_push = -10 * exp(-d)`, d the opponent's distance from the middle
     * `reward_win = 2000` if the opponent is down or out, else 0
     * `reward_lose = -2000` if one is down or out oneself, else 0
@@ -132,6 +132,7 @@ class RoboSumo:
     | physics | "rk4" | as published, or "fast": `implicitfast`, at the same time step of 0.01 s |
     | shaping | 1.0 | weight of the rewards for trying |
     | approach | 0.1 | coefficient of `reward_approach`; a larger one teaches beginners to attack |
+    | retreat | 0.0 | share of `approach` that moving away costs; at 1, swaying to and fro earns nothing |
     | force_transform | "abs" | or "square" |
     | tatami_size | 2.0 | from the middle to the border, m; the ring ends 0.1 m further, the mat 0.3 m |
     | noise | 0.1 | spread of the initial state |
@@ -154,6 +155,7 @@ class RoboSumo:
         physics: str = DEFAULT_PHYSICS,
         shaping: float = 1.0,
         approach: float = sumo_rules.APPROACH,
+        retreat: float = 0.0,
         force_transform: str = "abs",
         tatami_size: float = 2.0,
         noise: float = 0.1,
@@ -174,6 +176,7 @@ class RoboSumo:
         self.simulation = Simulation(model, num, frame_skip=FRAME_SKIP, num_threads=num_threads)
         self.num, self.dt, self.horizon = num, self.simulation.dt, horizon + bool(legacy_501)
         self.ring, self.shaping, self.approach = tatami_size + 0.1, shaping, float(approach)
+        self.retreat = float(retreat)
         self.view = View(distance=3.4 * tatami_size, azimuth=90.0, elevation=-35.0)
         self.adjust_z = 0.0 if legacy_z else float(adjust_z)
         self.elapsed = np.zeros(num, np.int64)
@@ -244,7 +247,7 @@ class RoboSumo:
             diverged = np.zeros(self.num, np.bool_)
         else:
             out[diverged], truncated[diverged], over[diverged] = False, False, True
-        terms = sumo_rules.shaping(before, after, actions, self.dt, self.shaping, self.approach)
+        terms = sumo_rules.shaping(before, after, actions, self.dt, self.shaping, self.approach, self.retreat)
         terms.update(sumo_rules.main(out, truncated))
         if diverged.any():
             for term in terms.values():

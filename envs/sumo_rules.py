@@ -46,6 +46,7 @@ def shaping(
     dt: float,
     weight: float,
     approach: float = APPROACH,
+    retreat: float = 0.0,
 ) -> dict:
     """Rewards for trying, (n, 2) each.
 
@@ -56,6 +57,7 @@ def shaping(
         dt: Seconds per step.
         weight: What all of them are multiplied by.
         approach: Reward for a metre per second towards the opponent.
+        retreat: Share of that which a metre per second away from it costs.
     """
     other = after[:, ::-1]
     toward = other - before
@@ -64,7 +66,11 @@ def shaping(
     distance = np.maximum(_length(toward), 1e-9)
     speed = (moved[..., 0] * toward[..., 0] + moved[..., 1] * toward[..., 1]) / distance
     effort = np.stack([np.add.reduce(each * each, axis=1) for each in actions], axis=1)
-    terms = (CONTROL * effort, approach * np.maximum(speed, 0.0), PUSH * np.exp(-_length(other)))
+    terms = (
+        CONTROL * effort,
+        approach * np.where(speed > 0, speed, retreat * speed),
+        PUSH * np.exp(-_length(other)),
+    )
     return {name: weight * term for name, term in zip(SHAPING, terms, strict=True)}
 
 

@@ -6,6 +6,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from metarl.envs import sumo_rules
 from metarl.envs.sumo import PAIRINGS, RoboSumo
 from metarl.envs.sumo_rules import Result
 from metarl.envs.wrestlers import ANATOMIES, scope
@@ -282,3 +283,16 @@ def test_what_is_seen_is_part_of_the_state():
     one, two = world.advance(nothing(world)), other.advance(nothing(other))
     for name, term in one.terms.items():
         np.testing.assert_array_equal(term, two.terms[name])
+
+
+def test_what_moving_to_and_fro_earns():
+    """Half a metre per second at the opponent in the first match, away from it in the second."""
+    before = np.array([[[0.0, 0.0], [1.0, 0.0]]] * 2)
+    after = before.copy()
+    after[:, 0, 0] = 0.025, -0.025
+    still = (np.zeros((2, 8)), np.zeros((2, 8)))
+    for retreat in (0.0, 1.0):
+        terms = sumo_rules.shaping(before, after, still, 0.05, 1.0, approach=6.0, retreat=retreat)
+        np.testing.assert_allclose(terms["reward_approach"][:, 0], [3.0, -3.0 * retreat], atol=1e-12)
+    terms = sumo_rules.shaping(before, after, still, 0.05, 0.5)
+    np.testing.assert_allclose(terms["reward_approach"][:, 0], [0.025, 0.0], atol=1e-12)
