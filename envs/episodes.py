@@ -29,7 +29,7 @@ class Step:
     """(n,)"""
     values: dict[str, NDArray[Any]]
     """Reward terms, further measures and ``diverged``, by name, (n,) each; of worlds with a schedule of lifetimes also
-    ``lifetime``, ``episode_index``, ``task_id``, ``lifetime_end`` and ``task_changed``."""
+    ``lifetime``, ``episode_index``, ``task_id``, ``lifetime_end`` and ``task_changed``, and of games ``round_index``."""
 
 
 class Episodes:
@@ -170,6 +170,8 @@ class Episodes:
             info["lifetime"] = int(self.progress.lifetime[index])
             info["episode_index"] = int(self.progress.episode[index])
             info["task_id"] = int(self.progress.task[index])
+            if self.progress.round is not None:
+                info["round_index"] = int(self.progress.round[index])
             info["lifetime_end"] = False
             info["task_changed"] = bool(self._changed[index])
         return info
@@ -206,6 +208,8 @@ class Episodes:
             values["lifetime"] = self.progress.lifetime.copy()
             values["episode_index"] = self.progress.episode.copy()
             values["task_id"] = self.progress.task.copy()
+            if self.progress.round is not None:
+                values["round_index"] = self.progress.round
             values["lifetime_end"] = self.progress.ends(outcome.terminated | truncated)
             values["task_changed"] = self._changed.copy()
         step = Step(observation, reward, outcome.terminated, truncated, values)

@@ -24,11 +24,13 @@ class Schedule(ABC):
         episodes: Episodes of a lifetime.
         every: Steps after which the task changes within an episode; None if it stays to the end of the episode.
         per_episode: Tasks that an episode goes through, by turns.
+        episodes_per_round: Episodes of a round, of games; None where there are no rounds.
     """
 
     episodes: int
     every: int | None = None
     per_episode: int = 1
+    episodes_per_round: int | None = None
 
     @abstractmethod
     def draw(self, tasks: TaskDistribution, split: str, rng: np.random.Generator) -> list[Task]:

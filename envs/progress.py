@@ -36,6 +36,12 @@ class Progress:
         self._drawn: list[list[Task] | None] = [None] * num
         self._skip = np.zeros(num, np.bool_)
 
+    @property
+    def round(self) -> NDArray[np.int64] | None:
+        """Number of the round in its game, (n,), -1 where the task is pinned; None where there are no rounds."""
+        per_round = self.schedule.episodes_per_round
+        return None if per_round is None else self.episode // per_round
+
     def restart(self, index: int) -> None:
         """Forget a simulation's lifetimes: it has got a new seed."""
         self._reached[index] = self._roots[index] = self._drawn[index] = None

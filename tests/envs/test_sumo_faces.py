@@ -490,3 +490,21 @@ def test_a_policy_of_stable_baselines_is_an_opponent():
     env.step(np.zeros(8))
     sent = env.world.match.simulation.bind("ctrl")[0, 8:]
     np.testing.assert_array_equal(sent, trained.predict(seen, deterministic=True)[0][0])
+
+
+def test_a_game_tells_its_rounds():
+    arguments = {
+        "opponent": "zero",
+        "physics": "fast",
+        "horizon": 1,
+        "lifetime": {"schedule": "rising-versions", "rounds": 2, "episodes_per_round": 2},
+    }
+    env = gymnasium.make(WORLD, **arguments)
+    rounds = []
+    for number in range(5):
+        rounds.append(env.reset(seed=0 if number == 0 else None)[1]["round_index"])
+        assert env.step(np.zeros(8))[4]["round_index"] == rounds[-1]
+    assert rounds == [0, 0, 1, 1, 0]
+    task = {"opponent": "opponent", "version": 0}
+    assert env.reset(options={"task": task})[1]["round_index"] == -1
+    assert "round_index" not in gymnasium.make(WORLD, physics="fast", lifetime="redraw").reset(seed=0)[1]
