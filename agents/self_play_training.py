@@ -52,6 +52,7 @@ class SelfPlayTraining:
             self.learner.optimizer,
             self.learner.module,
         )
+        self.env.tasks.fitting(ITSELF, of_learner(self.model))
         self.module.register_buffer("iterations", torch.zeros((), dtype=torch.int64))
         length = config.learner.environments * self.env.horizon
         self._iterations = max(1, round(experiment.steps / length))

@@ -98,17 +98,7 @@ class OpponentTasks(TaskDistribution):
         """
         if isinstance(version, bool) or not isinstance(version, int | np.integer) or version < 0:
             raise ValueError(f"an opponent's version is a whole number from 0, got {version!r}")
-        if isinstance(policy, Mapping):
-            policy = OpponentPolicy(policy)
-        check_player(policy)
-        if (
-            isinstance(policy, OpponentPolicy)
-            and (policy.observation_size, policy.action_size) != self._sizes
-        ):
-            got = f"{policy.observation_size} observations and {policy.action_size} actions"
-            raise ValueError(
-                f"opponent '{name}' has {got}, expected {self._sizes[0]} and {self._sizes[1]}: it is of another body"
-            )
+        policy = self.fitting(name, policy)
         self._opponents.setdefault(name, {})[int(version)] = policy
         self.__dict__.pop("split_hash", None)
 
@@ -117,10 +107,26 @@ class OpponentTasks(TaskDistribution):
         self._opponents = other._opponents
         self.__dict__.pop("split_hash", None)
 
-    def keep(self, name: str, versions: Sequence[int]) -> None:
-        """Forget all versions of an opponent but these."""
-        self._opponents[name] = {each: self._opponents[name][each] for each in versions}
-        self.__dict__.pop("split_hash", None)
+    def fitting(self, name: str, policy: Player | Mapping[str, NDArray]) -> Player:
+        """An opponent, if it can be met here.
+
+        Args:
+            name: The opponent's, for the message.
+            policy: As in `add`.
+
+        Raises:
+            ValueError: It is no opponent, or of another body.
+        """
+        if isinstance(policy, Mapping):
+            policy = OpponentPolicy(policy)
+        check_player(policy)
+        expected = self._sizes
+        if isinstance(policy, OpponentPolicy) and (policy.observation_size, policy.action_size) != expected:
+            got = f"{policy.observation_size} observations and {policy.action_size} actions"
+            raise ValueError(
+                f"opponent '{name}' has {got}, expected {expected[0]} and {expected[1]}: it is of another body"
+            )
+        return policy
 
     def names(self, split: str = "all") -> list[str]:
         """Opponents of a split; `zero` is only for training, and only while there is no other."""

@@ -148,3 +148,9 @@ def test_a_world_without_opponents_is_refused():
     experiment = Experiment("metarl/PointNavigation-v0")
     with pytest.raises(ValueError, match="tasks are opponents"):
         SelfPlayTraining(experiment, CONFIG, torch.device("cpu"))
+
+
+def test_two_bodies_cannot_play_themselves():
+    experiment = Experiment("metarl/RoboSumo-Ant-vs-Bug-v0", world_options=OPTIONS)
+    with pytest.raises(ValueError, match="of another body"):
+        SelfPlayTraining(experiment, small(), torch.device("cpu"))
