@@ -168,7 +168,15 @@ class AgentRun:
         from metarl.agents.recordings import record_adaptation
 
         if not isinstance(self.config, MetaPolicyGradient):
-            raise ValueError(f"agent '{self.name}' does not adapt: there is no before and after to show")
+            how = (
+                "film a match: metarl match RUN zero-ant --rounds 3 --out clip.mp4"
+                if self.name == "self-play"
+                else ""
+            )
+            raise ValueError(
+                f"agent '{self.name}' does not adapt: there is no before and after to show; "
+                + (how or "with --lifetime it is filmed in a lifetime")
+            )
         algorithm, _ = self._restored()
         tasks = [task] if task else split_tasks(algorithm.env, "test", None, np.random.default_rng(seed))[:2]
         return record_adaptation(

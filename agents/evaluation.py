@@ -7,6 +7,7 @@ import numpy as np
 
 from metarl.plots import markdown_table
 from metarl.statistics import interquartile_mean, stratified_bootstrap
+from metarl.videos import task_text
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Evaluation:
             Dicts with `task` (its text, or "all"), `step`, `iqm` (interquartile mean), `low` and `high` (95 %
             stratified bootstrap interval over the repeats).
         """
-        groups = [(_text(task), self.scores[:, i : i + 1]) for i, task in enumerate(self.tasks)]
+        groups = [(task_text(task), self.scores[:, i : i + 1]) for i, task in enumerate(self.tasks)]
         if len(groups) > 8:
             groups = []
         groups.append(("all", self.scores))
@@ -60,12 +61,3 @@ class Evaluation:
             "summary": self.summary(),
             "scores": self.scores.tolist(),
         }
-
-
-def _text(task: dict) -> str:
-    parts = []
-    for name, value in task.items():
-        numbers = np.atleast_1d(np.asarray(value, dtype=float)).ravel()
-        shown = " ".join(f"{number:.3g}" for number in numbers[:4]) + (" ..." if numbers.size > 4 else "")
-        parts.append(f"{name} {shown}")
-    return ", ".join(parts)

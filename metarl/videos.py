@@ -105,8 +105,8 @@ def task_text(task: Mapping[str, Any]) -> str:
     parts = []
     for name, value in task.items():
         entries = np.ravel(np.asarray(value)).tolist()
-        shown = " ".join(each if isinstance(each, str) else f"{each:.3g}" for each in entries[:3])
-        shown += " ..." if len(entries) > 3 else ""
+        shown = " ".join(each if isinstance(each, str) else f"{each:.3g}" for each in entries[:4])
+        shown += " ..." if len(entries) > 4 else ""
         parts.append(f"{name} {shown}")
     return ", ".join(parts)
 

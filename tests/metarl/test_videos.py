@@ -118,7 +118,7 @@ def test_a_task_in_a_few_words():
     assert videos.task_text({"direction": -1.0}) == "direction -1"
     assert videos.task_text({"goal": [0.5, -1.25]}) == "goal 0.5 -1.25"
     assert videos.task_text({"opponent": "bug", "version": 3}) == "opponent bug, version 3"
-    assert videos.task_text({"mass": [1, 2, 3, 4]}) == "mass 1 2 3 ..."
+    assert videos.task_text({"mass": [1, 2, 3, 4, 5]}) == "mass 1 2 3 4 ..."
 
 
 def test_no_torch_is_imported():
