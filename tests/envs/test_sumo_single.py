@@ -1,0 +1,205 @@
+"""Sumo as one side meets it: opponents, what they remember, and games against them."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from metarl.envs.sumo_parallel import parallel_env
+
+WORLD = "metarl/RoboSumo-Ant-vs-Bug-v0"
+
+
+class Remembers:
+    """An opponent that counts its steps in each match, and acts by the count."""
+
+    def __init__(self):
+        self.starts = []
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=False):
+        self.starts.append(episode_start)
+        count = np.zeros(len(observation)) if state is None else state
+        count = np.where(episode_start, 0, count)
+        actions = np.tile(np.sin(count)[:, None] + 0.1 * observation[:, 2:3], (1, 12))
+        return actions.astype(np.float32), count + 1
+
+
+@pytest.mark.parametrize("lifetime", [None, {"schedule": "switch", "every": 2}])
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
+def test_opponents_are_the_same_in_a_vector_and_alone(mode, lifetime):
+    arguments = {
+        "opponent": [Remembers(), "zero", lambda seen: np.tanh(seen[:, :12])],
+        "physics": "fast",
+        "horizon": 6,
+        "lifetime": lifetime,
+    }
+    ours = gymnasium.make_vec(
+        WORLD, num_envs=4, vectorization_mode="vector_entry_point", autoreset_mode=mode, **arguments
+    )
+    theirs = SyncVectorEnv(
+        [
+            lambda: gymnasium.make(
+                WORLD, **{**arguments, "opponent": [Remembers(), *arguments["opponent"][1:]]}
+            )
+        ]
+        * 4,
+        autoreset_mode=mode,
+    )
+    first, info = ours.reset(seed=2)
+    np.testing.assert_array_equal(first, theirs.reset(seed=2)[0])
+    met = set(info["task"]["opponent"])
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        actions = rng.uniform(-1, 1, (4, 8)).astype(np.float32)
+        one, two = ours.step(actions), theirs.step(actions)
+        for mine, other in zip(one[:4], two[:4], strict=True):
+            np.testing.assert_array_equal(mine, other)
+        np.testing.assert_array_equal(one[4].get("outcome", 0), two[4].get("outcome", 0))
+        if "task" in one[4]:
+            met |= set(one[4]["task"]["opponent"][one[4]["_task"]])
+    assert met == {"opponent-0", "opponent-1", "opponent-2"}
+
+
+def test_one_side_against_an_opponent_is_the_same_match():
+    """The opponent's actions, played by hand on the second side."""
+    env = gymnasium.make(WORLD, opponent=Remembers(), physics="fast").unwrapped
+    both = parallel_env("Ant-vs-Bug", physics="fast")
+    by_hand, memory = Remembers(), None
+    seen, theirs = env.reset(seed=3)[0], both.reset(seed=3)[0]
+    rng = np.random.default_rng(1)
+    for number in range(10):
+        np.testing.assert_array_equal(seen, theirs["agent_0"])
+        action = rng.uniform(-1, 1, 8)
+        answer, memory = by_hand.predict(theirs["agent_1"][None], memory, np.array([number == 0]))
+        seen, reward, *_, info = env.step(action)
+        theirs, rewards, *_, infos = both.step({"agent_0": action, "agent_1": answer[0]})
+        assert reward == rewards["agent_0"]
+        shared = info.keys() - {"outcome", "score"}
+        assert all(infos["agent_0"][name] == info[name] for name in shared)
+
+
+def test_memory_is_forgotten_where_a_match_begins():
+    policy = Remembers()
+    env = gymnasium.make_vec(
+        WORLD, num_envs=3, vectorization_mode="vector_entry_point", opponent=policy, horizon=2, physics="fast"
+    )
+    env.reset(seed=0)
+    for _ in range(4):
+        env.step(np.zeros((3, 8)))
+    assert [each.tolist() for each in policy.starts] == [[True] * 3, [False] * 3] * 2
+    assert env.unwrapped.tasks.player({"opponent": "opponent", "version": 0}) is policy
+
+
+def test_what_opponents_remember_is_part_of_the_state():
+    env = gymnasium.make_vec(
+        WORLD,
+        num_envs=4,
+        vectorization_mode="vector_entry_point",
+        opponent=[Remembers(), "zero"],
+        horizon=5,
+        physics="fast",
+    ).unwrapped
+    env.reset(seed=0)
+    actions = np.random.default_rng(0).uniform(-1, 1, (12, 4, 8))
+    for each in actions[:3]:
+        env.step(each)
+    assert {each["opponent"] for each in env.get_task()} == {"opponent-0", "opponent-1"}
+    state = env.get_state()
+    steps = [env.step(each) for each in actions[3:]]
+    env.set_state(state)
+    for each, step in zip(actions[3:], steps, strict=True):
+        again = env.step(each)
+        np.testing.assert_array_equal(again[0], step[0])
+        np.testing.assert_array_equal(again[1], step[1])
+
+
+def test_tasks_are_opponents():
+    given = ["zero", lambda seen: np.ones((len(seen), 12)), "zero"]
+    env = gymnasium.make(WORLD, opponent=given, test_opponents=["opponent-2"], physics="fast").unwrapped
+    task = lambda number: {"opponent": f"opponent-{number}", "version": 0}  # noqa: E731
+    assert env.tasks.enumerate("train") == [task(0), task(1)]
+    assert env.tasks.enumerate("test") == [task(2)]
+    assert env.reset(seed=0, options={"task": task(1)})[1]["task"] == task(1)
+    moved = env.step(np.zeros(8))[0]
+    env.reset(seed=0, options={"task": task(2)})
+    still = env.step(np.zeros(8))[0]
+    assert (moved != still).any()
+    env.reset(seed=0, options={"task": task(0)})
+    np.testing.assert_array_equal(env.step(np.zeros(8))[0], still)
+    env.world.shaping = 0.0
+    assert env.step(np.ones(8))[1] == 0
+
+
+def test_a_result_is_told_once():
+    env = gymnasium.make(WORLD, horizon=3, physics="fast").unwrapped
+    env.reset(seed=0)
+    steps = [env.step(np.zeros(8)) for _ in range(3)]
+    assert [step[4]["outcome"] for step in steps] == [0, 0, 3]
+    assert [step[3] for step in steps] == [False, False, True]
+    assert steps[2][4]["reward_draw"] == -1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"opponent": "zeros"}, "did you mean 'zero'"),
+        ({"opponent": 3}, "got int"),
+        ({"opponent": ["zero"], "test_opponents": ["opponent-1"]}, "did you mean 'opponent-0'"),
+        ({"opponents": "/nowhere"}, "no pool of opponents"),
+        ({"oponent": "zero"}, "did you mean 'opponent'"),
+    ],
+)
+def test_wrong_opponents_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        gymnasium.make(WORLD, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("opponent", "message"),
+    [
+        (lambda seen: np.zeros(12), r"an opponent gave actions of shape \(12,\), expected \(1, 12\)"),
+        (lambda seen: np.full((1, 12), np.nan), "an opponent gave actions that are no numbers"),
+    ],
+)
+def test_wrong_actions_of_opponents_are_named(opponent, message):
+    env = gymnasium.make(WORLD, opponent=opponent)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=message):
+        env.step(env.action_space.sample())
+
+
+def test_a_policy_of_stable_baselines_is_an_opponent():
+    from stable_baselines3 import PPO
+
+    from metarl.envs.sb3 import as_sb3
+
+    trained = PPO("MlpPolicy", as_sb3("metarl/RoboSumo-Bug-vs-Ant-v0", 2), n_steps=8, batch_size=8, seed=0)
+    env = gymnasium.make(WORLD, opponent=trained, physics="fast").unwrapped
+    runs = []
+    for _ in range(2):
+        env.reset(seed=0)
+        runs.append(np.stack([env.step(np.zeros(8))[0] for _ in range(10)]))
+    np.testing.assert_array_equal(*runs)
+    env.reset(seed=0)
+    seen = env.world.match.observe_side(1)
+    env.step(np.zeros(8))
+    sent = env.world.match.simulation.bind("ctrl")[0, 8:]
+    np.testing.assert_array_equal(sent, trained.predict(seen, deterministic=True)[0][0])
+
+
+def test_a_game_tells_its_rounds():
+    arguments = {
+        "opponent": "zero",
+        "physics": "fast",
+        "horizon": 1,
+        "lifetime": {"schedule": "rising-versions", "rounds": 2, "episodes_per_round": 2},
+    }
+    env = gymnasium.make(WORLD, **arguments)
+    rounds = []
+    for number in range(5):
+        rounds.append(env.reset(seed=0 if number == 0 else None)[1]["round_index"])
+        assert env.step(np.zeros(8))[4]["round_index"] == rounds[-1]
+    assert rounds == [0, 0, 1, 1, 0]
+    task = {"opponent": "opponent", "version": 0}
+    assert env.reset(options={"task": task})[1]["round_index"] == -1
+    assert "round_index" not in gymnasium.make(WORLD, physics="fast", lifetime="redraw").reset(seed=0)[1]
