@@ -29,6 +29,12 @@ def test_an_agent_trains_in_ones_own_world(tmp_path):
     assert list(tmp_path.glob("runs/own-Cart-v0/promp/*/evaluation.json"))
 
 
+def test_an_ant_plays_against_itself(tmp_path):
+    shown = run("self_play.py", tmp_path, "--steps", "16000", "--matches", "2")
+    assert re.search(r"beats zero-ant: \d+ % \[\d+, \d+\]", shown)
+    assert list(tmp_path.glob("runs/RoboSumo-Ant-vs-Ant-v0/self-play/*/opponents/self/v0000.json"))
+
+
 def test_stable_baselines3_trains_on_our_worlds(tmp_path):
     assert "return over tasks" in run("sb3_on_our_worlds.py", tmp_path, "--steps", "2048")
 
