@@ -129,6 +129,20 @@ def iteration(found: list[Mapping[str, Any]]) -> str:
     return markdown_table(["world", "agent", *parts, "steps/s"], rows) + "\n\n" + "\n\n".join(sources)
 
 
+def mlap(found: list[Mapping[str, Any]]) -> str:
+    """Errors on new tasks beside what was certified: means over the new tasks."""
+    (only,) = found
+    rows = []
+    for row in only["rows"]:
+        shares = [
+            f"{100 * np.mean(row[key]):.1f}" if key in row else ""
+            for key in ("error", "gibbs_error", "bound")
+        ]
+        rows.append([row["environment"], row["method"], row["tasks"], *shares])
+    heads = ["tasks with", "method", "training tasks", "error, %", "of drawn weights, %", "certified, %"]
+    return markdown_table(heads, rows) + _source(only)
+
+
 def fewshot(found: list[Mapping[str, Any]]) -> str:
     """Accuracy of each run on test episodes by the method's own normalisation mode, and half its 95 % interval.
 
@@ -211,14 +225,15 @@ def _where(run: Mapping[str, Any], commit: str) -> str:
         parts.append(f"{hardware['processor']}, {hardware.get('cores', '?')} cores")
     return ", ".join([*parts, *map(str, hardware.get("gpus", []))])
 
-
 TABLES: dict[str, tuple[str, Callable[[list[Mapping[str, Any]]], str]]] = {
     "fewshot": ("fewshot_*.json", fewshot),
+    "mlap": mlap,
     "hexapod": ("hexapod.json", hexapod),
     "iteration": ("iteration*.json", iteration),
     "learning": ("learning_*.json", learning),
     "learning_curves": ("learning_*.json", learning_curves),
     "meta_gradient": ("meta_gradient.json", meta_gradient),
+    "mlap": ("mlap.json", mlap),
     "worlds": ("worlds.json", worlds),
 }
 """For each mark the files it is made of, and how."""
