@@ -225,9 +225,9 @@ def _where(run: Mapping[str, Any], commit: str) -> str:
         parts.append(f"{hardware['processor']}, {hardware.get('cores', '?')} cores")
     return ", ".join([*parts, *map(str, hardware.get("gpus", []))])
 
+
 TABLES: dict[str, tuple[str, Callable[[list[Mapping[str, Any]]], str]]] = {
     "fewshot": ("fewshot_*.json", fewshot),
-    "mlap": mlap,
     "hexapod": ("hexapod.json", hexapod),
     "iteration": ("iteration*.json", iteration),
     "learning": ("learning_*.json", learning),
