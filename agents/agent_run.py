@@ -168,14 +168,11 @@ class AgentRun:
         from metarl.agents.recordings import record_adaptation
 
         if not isinstance(self.config, MetaPolicyGradient):
-            how = (
-                "film a match: metarl match RUN zero-ant --rounds 3 --out clip.mp4"
-                if self.name == "self-play"
-                else ""
-            )
+            how = "with --lifetime it is filmed in a lifetime"
+            if self.name == "self-play":
+                how = "film a match: metarl match RUN zero-ant --rounds 3 --out clip.mp4"
             raise ValueError(
-                f"agent '{self.name}' does not adapt: there is no before and after to show; "
-                + (how or "with --lifetime it is filmed in a lifetime")
+                f"agent '{self.name}' does not adapt: there is no before and after to show; {how}"
             )
         algorithm, _ = self._restored()
         tasks = [task] if task else split_tasks(algorithm.env, "test", None, np.random.default_rng(seed))[:2]
