@@ -27,7 +27,8 @@ class Experiment:
     evaluation_tasks: int = 10
     """Test tasks of an evaluation, where there are more."""
     start_from: str | None = None
-    """Folder of a run whose policy, values and observation statistics a meta-policy starts from (`ppo`, or another)."""
+    """Folder of a run whose policy, values and observation statistics training starts from: one of an agent with the same
+    networks, or for a meta-policy one of `ppo`."""
     world_options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the world, e.g. {"control_cost": 0.1}."""
 

@@ -47,10 +47,6 @@ def train(
     try:
         algorithm = build(experiment, config, device)
         if experiment.start_from is not None:
-            if not isinstance(config, MetaPolicyGradient):
-                raise ValueError(
-                    f"agent '{agent}' cannot start from another run; go on with --resume instead"
-                )
             start_from(algorithm.module, experiment.start_from)
         settings = {"agent": agent, "experiment": to_dict(experiment), "config": to_dict(config)}
         run = Run.create(experiment.out, experiment.world, agent, experiment.seed, settings)

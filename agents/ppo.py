@@ -53,6 +53,9 @@ class PPOConfig:
     """Exponent of generalised advantage estimation."""
     clip: float = 0.2
     """The probability ratio is clipped to [1 - clip, 1 + clip]."""
+    target_kl: float | None = None
+    """A rollout is put away once a minibatch has a KL divergence over 1.5 times this from the policy that sampled it, in
+    nats; unset, after all epochs."""
     entropy: float = 0.0
     """Weight of the entropy bonus."""
     reward_scale: float = 1.0
@@ -61,6 +64,8 @@ class PPOConfig:
     """What `tracking` does in a lifetime."""
 
     def __post_init__(self):
+        if self.target_kl is not None and not self.target_kl > 0:
+            raise ValueError(f"target_kl={self.target_kl}, expected above 0, or None")
         if not self.reward_scale > 0:
             raise ValueError(f"reward_scale={self.reward_scale}, expected above 0")
 

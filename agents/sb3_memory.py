@@ -82,6 +82,7 @@ class MemoryTraining:
                 gamma=config.discount,
                 gae_lambda=config.gae_lambda,
                 clip_range=config.clip,
+                target_kl=config.target_kl,
                 ent_coef=config.entropy,
                 policy_kwargs={
                     "net_arch": [],

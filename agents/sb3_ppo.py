@@ -63,6 +63,7 @@ class PPOTraining:
                 gamma=config.discount,
                 gae_lambda=config.gae_lambda,
                 clip_range=config.clip,
+                target_kl=config.target_kl,
                 ent_coef=config.entropy,
                 policy_kwargs={
                     "net_arch": list(config.hidden),

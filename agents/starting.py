@@ -1,9 +1,9 @@
-"""Meta-training that starts from a policy trained before, instead of from nothing."""
+"""Training that starts from a policy trained before, instead of from nothing."""
 
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from metarl import checkpoints
 from metarl.agents.meta_parameters import MetaParameters
@@ -11,16 +11,18 @@ from metarl.runs import Run
 
 
 @torch.no_grad()
-def start_from(module: MetaParameters, path: str | Path) -> None:
-    """Give a meta-policy the policy, values and observation statistics of another run.
+def start_from(module: nn.Module, path: str | Path) -> None:
+    """Give an agent the policy, values and observation statistics of another run.
 
-    The run is of a meta-policy, or of `ppo` (whose networks have the same layers). What the other one does not have
+    A learner of Stable-Baselines3 starts from a run whose learner has the same networks. A meta-policy starts from a run
+    of a meta-policy, or of `ppo` (whose networks have the same layers). What the other one does not have
     starts as it would have: learned step sizes, a value network's inputs for context parameters. A policy's inputs for
     them start at zero, so that adaptation does no harm before it is learned; so do inputs for the time, which the values
     of `ppo` do not know.
 
     Args:
-        module: Of the agent that is about to be trained; changed in place.
+        module: Of the agent that is about to be trained, `MetaParameters` or a policy of Stable-Baselines3; changed in
+            place.
         path: The other run's folder.
 
     Raises:
@@ -31,6 +33,9 @@ def start_from(module: MetaParameters, path: str | Path) -> None:
     if newest is None:
         raise ValueError(f"{path} has no checkpoint to start from")
     found = checkpoints.under("module", checkpoints.load(newest)[0])
+    if not isinstance(module, MetaParameters):
+        _like(module, found, path)
+        return
     if "mlp_extractor.policy_net.0.weight" in found and "lstm_actor.weight_ih_l0" not in found:
         found = _of_ppo(found, module)
     own = module.state_dict()
@@ -52,6 +57,21 @@ def start_from(module: MetaParameters, path: str | Path) -> None:
             raise ValueError(
                 f"'{name}' has shape {got} in {path}, but {expected} here: train with the same policy.hidden"
             )
+
+
+def _like(policy: nn.Module, found: dict[str, Tensor], path: str | Path) -> None:
+    """Copy what has the same names and shapes; all parameters must."""
+    own, parameters = policy.state_dict(), dict(policy.named_parameters())
+    for name in parameters:
+        got = tuple(found[name].shape) if name in found else "none"
+        if got != tuple(own[name].shape):
+            raise ValueError(
+                f"'{name}' has shape {got} in {path}, but {tuple(own[name].shape)} here: start from an agent with the "
+                f"same networks, in a world of the same sizes"
+            )
+    for name, value in found.items():
+        if name in parameters or "normalizer." in name:
+            own[name].copy_(value)
 
 
 def _wider(target: Tensor, value: Tensor) -> bool:

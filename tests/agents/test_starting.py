@@ -10,6 +10,7 @@ from metarl.agents import preset
 from metarl.agents.experiment import Experiment
 from metarl.agents.experiments import open_run, train
 from metarl.agents.meta_policy_gradient import MetaPolicyGradientTraining
+from metarl.agents.sb3_ppo import PPOTraining
 from metarl.agents.starting import start_from
 
 WORLD = "metarl/HexapodLegFailure-v0"
@@ -93,10 +94,46 @@ def test_a_policy_with_memory_is_refused(tmp_path):
         start_from(learner().module, trained.path)
 
 
-def test_baselines_cannot_start_from_a_run(walker, tmp_path):
+def small_ppo(**more):
+    return replace(
+        preset("ppo"), **{"environments": 4, "horizon": 20, "batch_size": 40, "hidden": (16, 8), **more}
+    )
+
+
+def test_ppo_starts_from_a_run_of_ppo(walker, tmp_path):
+    experiment = Experiment(
+        world=WORLD, steps=1, out=str(tmp_path), evaluate_every=0, start_from=str(walker.path)
+    )
+    # A step size this small leaves the policy where it was.
+    trained = train("ppo", experiment, small_ppo(lr=1e-12, epochs=1), quiet=True)
+    obs = torch.randn(5, 37)
+    got, wanted = (each.agent.policy.get_distribution(obs).distribution for each in (trained, walker))
+    torch.testing.assert_close(got.stddev, wanted.stddev)
+    assert trained.agent.policy.features_extractor.normalizer.count == (160 + 80)
+    start = PPOTraining(experiment, small_ppo(), torch.device("cpu"))
+    start_from(start.module, walker.path)
+    torch.testing.assert_close(start.module.predict_values(obs), walker.agent.policy.predict_values(obs))
+    torch.testing.assert_close(start.module.get_distribution(obs).distribution.mean, wanted.mean)
+
+
+def test_ppo_refuses_other_networks_by_name(walker, tmp_path):
     experiment = Experiment(world=WORLD, steps=1, out=str(tmp_path), start_from=str(walker.path))
-    with pytest.raises(ValueError, match="--resume"):
-        train("ppo", experiment, quiet=True)
+    with pytest.raises(ValueError, match=r"policy_net\.0.*\(16, 37\).*\(4, 37\).*same networks"):
+        train("ppo", experiment, small_ppo(hidden=(4, 8)), quiet=True)
+
+
+def test_a_rollout_is_put_away_at_the_target_kl():
+    experiment = Experiment(world=WORLD, steps=1)
+    updates = {}
+    for target in (1e-9, None):
+        training = PPOTraining(experiment, small_ppo(target_kl=target, epochs=3), torch.device("cpu"))
+        training.collect(np.random.default_rng(0))
+        training.optimizer.update(None)
+        steps = training.model.policy.optimizer.state_dict()["state"]
+        updates[target] = int(steps[0]["step"]) if steps else 0
+    assert updates[1e-9] < updates[None] == 3 * 2
+    with pytest.raises(ValueError, match="target_kl=0"):
+        small_ppo(target_kl=0.0)
 
 
 def test_minibatches_go_through_all_tasks_and_average_to_the_whole():
