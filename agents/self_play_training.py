@@ -15,6 +15,7 @@ from metarl.agents.opponent_arrays import of_learner
 from metarl.agents.sb3_memory import MemoryTraining
 from metarl.agents.sb3_ppo import PPOTraining
 from metarl.agents.self_play import ITSELF, SelfPlayConfig
+from metarl.agents.symmetric_rollouts import with_symmetries
 from metarl.training import Batch
 
 STILL = {"opponent": "zero", "version": 0}
@@ -57,6 +58,8 @@ class SelfPlayTraining:
         length = config.learner.environments * self.env.horizon
         self._iterations = max(1, round(experiment.steps / length))
         self._shaping = self.env.world.shaping
+        self._symmetries = self.env.world.symmetries if config.symmetric else []
+        self._rollout = self.model.rollout_buffer
 
     def collect(self, rng: np.random.Generator) -> Batch:
         """One episode or more in every simulation, against freshly drawn opponents."""
@@ -66,7 +69,10 @@ class SelfPlayTraining:
             done = number / self._iterations / self.config.shaping_until
             self.env.world.shaping = self._shaping * max(0.0, 1.0 - done)
         self.module.iterations += 1
+        self.model.rollout_buffer = self._rollout
         batch = self.learner.collect(rng)
+        if self._symmetries:
+            self.model.rollout_buffer = with_symmetries(self._rollout, self.module, self._symmetries)
         batch.metrics["match/version"] = float(number // self.config.snapshot_every)
         batch.metrics["match/shaping"] = float(self.env.world.shaping)
         return batch

@@ -11,6 +11,7 @@ from metarl.envs.opponent_tasks import ZERO, OpponentTasks, Versions, read_pool
 from metarl.envs.opponents import OpponentPolicy
 from metarl.envs.sumo import DEFAULT_PHYSICS, RoboSumo
 from metarl.envs.sumo_rules import APPROACH, Result
+from metarl.envs.symmetries import Symmetry, symmetries
 from metarl.envs.task_distributions import Task
 from metarl.envs.world import ALL, Floats, Mark, Outcome, Rows
 from metarl.envs.wrestlers import MAT_TOP
@@ -39,7 +40,7 @@ class RoboSumoSingle:
 
     | name | default | meaning |
     |---|---|---|
-    | opponents | None | folder with a pool of opponents, of which those with the second body are met |
+    | opponents | None | folder with a pool of opponents, or `"zoo"`, the package's; those with the second body are met |
     | opponent | () | only these instead of a pool: one or several of `"zero"`, a policy with `predict`, a callable |
     | test_opponents | () | names of opponents that are kept for testing; with none, all are there for both |
 
@@ -86,6 +87,7 @@ class RoboSumoSingle:
             legacy_z=legacy_z,
             legacy_501=legacy_501,
         )
+        self._bodies = pairing.split("-vs-")
         self.num, self.dt, self.horizon = num, self.match.dt, self.match.horizon
         self.view = self.match.view
         self.observation_size, other_size = self.match.observation_sizes
@@ -95,6 +97,11 @@ class RoboSumoSingle:
             pool, test_opponents, observation_size=other_size, action_size=other_actions
         )
         self._crew = Crew(num, other_actions, self.horizon)
+
+    @property
+    def symmetries(self) -> list[Symmetry]:
+        """Turns and mirrorings that the pairing does not notice, the one that changes nothing first."""
+        return symmetries(*self._bodies)
 
     @property
     def shaping(self) -> float:

@@ -154,3 +154,24 @@ def test_two_bodies_cannot_play_themselves():
     experiment = Experiment("metarl/RoboSumo-Ant-vs-Bug-v0", world_options=OPTIONS)
     with pytest.raises(ValueError, match="of another body"):
         SelfPlayTraining(experiment, small(), torch.device("cpu"))
+
+
+def test_a_symmetric_learner_learns_from_every_match_turned_and_mirrored():
+    made = training(symmetric=True)
+    made.collect(np.random.default_rng(0))
+    plain, wide = made._rollout, made.model.rollout_buffer
+    assert wide.observations.shape == (8, 4 * 8, 120)
+    for number, each in enumerate(made.env.world.symmetries):
+        part = slice(4 * number, 4 * number + 4)
+        np.testing.assert_array_equal(wide.observations[:, part], each.observation(plain.observations))
+        np.testing.assert_array_equal(wide.advantages[:, part], plain.advantages)
+        obs, actions = (torch.tensor(x[:, part].reshape(32, -1)) for x in (wide.observations, wide.actions))
+        _, log_probs, _ = made.module.evaluate_actions(obs, actions)
+        # Whitening went on after the rollout, so only what was computed here is compared with what is there now.
+        if number:
+            np.testing.assert_allclose(wide.log_probs[:, part].ravel(), log_probs.detach(), atol=1e-4)
+    np.testing.assert_array_equal(wide.log_probs[:, :4], plain.log_probs)
+    made.optimizer.update(None)
+    assert made.model._n_updates == 1
+    with pytest.raises(ValueError, match="symmetric=True is for body='mlp'"):
+        small(symmetric=True, body="lstm")
