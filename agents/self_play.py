@@ -29,9 +29,6 @@ class SelfPlayConfig:
     """Share of the matches that are against an opponent that stands still."""
     oldest: float = 0.0
     """Versions drawn are the newer ones: none older than this share of the newest's number, in [0, 1)."""
-    symmetric: bool = False
-    """Learn from every match also as it looks turned and mirrored: an ant's eight times, a bug's four, a spider's two.
-    For `mlp`."""
     shaping_until: float | None = None
     """Share of the training over which the weight of the rewards for trying falls from its start to 0; unset, never."""
     ppo: PPOConfig = field(
@@ -68,8 +65,6 @@ class SelfPlayConfig:
             )
         if self.oldest == 1:
             raise ValueError("oldest=1.0 leaves no version but the newest: use newest=1.0")
-        if self.symmetric and self.body != "mlp":
-            raise ValueError(f"symmetric=True is for body='mlp', got '{self.body}'")
         if self.shaping_until is not None and not 0 < self.shaping_until <= 1:
             raise ValueError(f"shaping_until={self.shaping_until}, expected a share in (0, 1], or None")
 

@@ -15,7 +15,6 @@ from metarl.agents.opponent_arrays import of_learner
 from metarl.agents.sb3_memory import MemoryTraining
 from metarl.agents.sb3_ppo import PPOTraining
 from metarl.agents.self_play import ITSELF, SelfPlayConfig
-from metarl.agents.symmetric_rollouts import with_symmetries
 from metarl.training import Batch
 
 STILL = {"opponent": "zero", "version": 0}
@@ -53,13 +52,11 @@ class SelfPlayTraining:
             self.learner.optimizer,
             self.learner.module,
         )
-        self.env.tasks.fitting(ITSELF, of_learner(self.model))
+        self.env.tasks.fitting(ITSELF, self._arrays())
         self.module.register_buffer("iterations", torch.zeros((), dtype=torch.int64))
         length = config.learner.environments * self.env.horizon
         self._iterations = max(1, round(experiment.steps / length))
         self._shaping = self.env.world.shaping
-        self._symmetries = self.env.world.symmetries if config.symmetric else []
-        self._rollout = self.model.rollout_buffer
 
     def collect(self, rng: np.random.Generator) -> Batch:
         """One episode or more in every simulation, against freshly drawn opponents."""
@@ -69,10 +66,7 @@ class SelfPlayTraining:
             done = number / self._iterations / self.config.shaping_until
             self.env.world.shaping = self._shaping * max(0.0, 1.0 - done)
         self.module.iterations += 1
-        self.model.rollout_buffer = self._rollout
         batch = self.learner.collect(rng)
-        if self._symmetries:
-            self.model.rollout_buffer = with_symmetries(self._rollout, self.module, self._symmetries)
         batch.metrics["match/version"] = float(number // self.config.snapshot_every)
         batch.metrics["match/shaping"] = float(self.env.world.shaping)
         return batch
@@ -113,11 +107,16 @@ class SelfPlayTraining:
             if version not in known and (arrays := self._kept(version)) is not None:
                 tasks.add(ITSELF, version, arrays)
         arrays = self._kept(newest) if int(self.module.iterations) % self.config.snapshot_every else None
-        arrays = of_learner(self.model) if arrays is None else arrays
+        arrays = self._arrays() if arrays is None else arrays
         tasks.add(ITSELF, newest, arrays)
         if self.folder is not None:
             tensors = {name: torch.as_tensor(each) for name, each in arrays.items()}
             checkpoints.save(self._path(newest), tensors, {"version": newest})
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """The learner as it is, as an opponent."""
+        frame = {"canonical": np.ones((), np.float32)} if self.env.world.canonical else {}
+        return of_learner(self.model) | frame
 
     def _path(self, version: int) -> Path:
         return self.folder / ITSELF / f"v{version:04d}"

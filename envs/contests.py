@@ -118,7 +118,7 @@ def _matches(
     matches = SumoMatches(pairing, num, autoreset=False, physics=physics, width=size[0], height=size[1])
     crews = []
     for side, each in enumerate((one, two)):
-        crew = Crew(num, matches.world.action_sizes[side], matches.horizon)
+        crew = Crew(num, matches.world.action_sizes[side], matches.horizon, each.body)
         crew.assign(np.arange(num), [each.policy] * num)
         crew.begin(np.arange(num), [np.random.default_rng([seed + i, side]) for i in range(num)])
         crews.append(crew)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.envs.opponents import Floats, OpponentPolicy, act
+from metarl.envs.symmetries import Canonical
 
 Player = OpponentPolicy | Callable | Any | None
 """An opponent: arrays; a policy with `predict(observation, state, episode_start, deterministic)`, as those of
@@ -69,9 +70,11 @@ class Crew:
         num: n.
         action_size: A.
         horizon: Steps of a match, for which the noise is drawn when it begins.
+        body: Of these opponents, such as `Ant`; for policies that act in its canonical frame.
     """
 
-    def __init__(self, num: int, action_size: int, horizon: int):
+    def __init__(self, num: int, action_size: int, horizon: int, body: str):
+        self._frame = Canonical(body)
         self._players: list[Player] = [None] * num
         self._noise = np.zeros((num, horizon, action_size), np.float32)
         self._memory = [np.zeros(0, np.float32)] * num
@@ -111,7 +114,13 @@ class Crew:
         self._group()
         for rows, arrays in self._stacks or ():
             memory = np.stack([self._memory[row] for row in rows])
-            actions[rows], after = act(arrays, obs[rows], memory, self._noise[rows, steps[rows]])
+            noise = self._noise[rows, steps[rows]]
+            if "canonical" in arrays:
+                seen, chosen = self._frame.see(obs[rows])
+                turned, after = act(arrays, seen, memory, noise)
+                actions[rows] = self._frame.act(turned, chosen)
+            else:
+                actions[rows], after = act(arrays, obs[rows], memory, noise)
             for row, each in zip(rows, after, strict=True):
                 self._memory[row] = each
         for asked in self._asked.values():

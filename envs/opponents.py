@@ -31,7 +31,7 @@ class OpponentPolicy:
             `layers.{i}.weight` (out, in) and `.bias`, with tanh after each but the last. One with memory has instead
             layers with tanh, or one with ReLU (`embedding.weight`, `.bias`), then an LSTM `cell.weight_ih`
             (4 units, in), `cell.weight_hh`, `cell.bias` (gates in the order i, f, g, o), then `head.weight`, `.bias`.
-            All float32.
+            `canonical` () is there if it acts in the frame of `metarl.envs.symmetries.Canonical`. All float32.
 
     Raises:
         ValueError: Arrays are missing, or their shapes do not fit together.

@@ -258,6 +258,11 @@ class RoboSumo:
         """Of the torsos along x and y, (n, 2, 2), a copy."""
         return np.stack([qpos[:, :2] for qpos in self._qpos], axis=1)
 
+    def toward(self) -> Floats:
+        """From the first torso to the second along x and y, m, (n, 2)."""
+        one, two = self._qpos
+        return two[:, :2] - one[:, :2]
+
     def observe(self, rows: Rows = ALL) -> tuple[Floats, Floats]:
         """New arrays (len(rows), D), one for each side."""
         one, two = self.observe_side(0, rows), self.observe_side(1, rows)

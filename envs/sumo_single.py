@@ -11,7 +11,7 @@ from metarl.envs.opponent_tasks import ZERO, OpponentTasks, Versions, read_pool
 from metarl.envs.opponents import OpponentPolicy
 from metarl.envs.sumo import DEFAULT_PHYSICS, RoboSumo
 from metarl.envs.sumo_rules import APPROACH, Result
-from metarl.envs.symmetries import Symmetry, symmetries
+from metarl.envs.symmetries import Canonical
 from metarl.envs.task_distributions import Task
 from metarl.envs.world import ALL, Floats, Mark, Outcome, Rows
 from metarl.envs.wrestlers import MAT_TOP
@@ -43,6 +43,7 @@ class RoboSumoSingle:
     | opponents | None | folder with a pool of opponents, or `"zoo"`, the package's; those with the second body are met |
     | opponent | () | only these instead of a pool: one or several of `"zero"`, a policy with `predict`, a callable |
     | test_opponents | () | names of opponents that are kept for testing; with none, all are there for both |
+    | canonical | False | see and act in the frame in which the opponent is always on the same side |
 
     ## Versions
     v0.
@@ -59,6 +60,7 @@ class RoboSumoSingle:
         opponents: str | None = None,
         opponent: Player | str | Sequence[Player | str] = (),
         test_opponents: Sequence[str] = (),
+        canonical: bool = False,
         horizon: int = 500,
         physics: str = DEFAULT_PHYSICS,
         shaping: float = 1.0,
@@ -87,7 +89,6 @@ class RoboSumoSingle:
             legacy_z=legacy_z,
             legacy_501=legacy_501,
         )
-        self._bodies = pairing.split("-vs-")
         self.num, self.dt, self.horizon = num, self.match.dt, self.match.horizon
         self.view = self.match.view
         self.observation_size, other_size = self.match.observation_sizes
@@ -96,12 +97,10 @@ class RoboSumoSingle:
         self.tasks = OpponentTasks(
             pool, test_opponents, observation_size=other_size, action_size=other_actions
         )
-        self._crew = Crew(num, other_actions, self.horizon)
-
-    @property
-    def symmetries(self) -> list[Symmetry]:
-        """Turns and mirrorings that the pairing does not notice, the one that changes nothing first."""
-        return symmetries(*self._bodies)
+        own, other = pairing.split("-vs-")
+        self.canonical = canonical
+        self._frame = Canonical(own)
+        self._crew = Crew(num, other_actions, self.horizon, other)
 
     @property
     def shaping(self) -> float:
@@ -124,6 +123,8 @@ class RoboSumoSingle:
     def advance(self, actions: Floats, ids: NDArray[np.intp] | None) -> Outcome:
         """One control step of both sides."""
         reply = self._crew.act(self.match.observe_side(1))
+        if self.canonical:
+            actions = self._frame.act(actions, self._frame.choose(self.match.toward()))
         bout = self.match.advance((actions, reply), ids)
         outcome = bout.results[:, 0]
         score = np.zeros(self.num)
@@ -138,7 +139,8 @@ class RoboSumoSingle:
 
     def observe(self, rows: Rows = ALL) -> Floats:
         """What the first side sees, (len(rows), D)."""
-        return self.match.observe_side(0, rows)
+        seen = self.match.observe_side(0, rows)
+        return self._frame.see(seen)[0] if self.canonical else seen
 
     def get_state(self) -> dict[str, Any]:
         """The match, and what the opponents remember."""

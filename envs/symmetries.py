@@ -1,8 +1,8 @@
-"""Turns and mirrorings of the mat that a pairing of wrestlers does not notice.
+"""Turns and mirrorings of the mat that wrestlers do not notice, and the frame in which all of them are one.
 
 The mat is a square, so it has eight of them; an ant looks the same after each, a bug after four, a spider after two. What
-happens to wrestlers that are turned or mirrored, and act accordingly, is what happened, turned or mirrored: one match is
-as good as eight (Abdolhosseini et al. 2019, arXiv 1909.12532, who use it of the left and right of walkers).
+happens to wrestlers that are turned or mirrored, and act accordingly, is what happened, turned or mirrored. So what is to
+be learned is the same in each (Abdolhosseini et al. 2019, arXiv 1909.12532, on the left and right of walkers).
 """
 
 from dataclasses import dataclass
@@ -31,6 +31,10 @@ class SignedPermutation:
         return x[..., self.places] * self.signs
 
 
+DIRECTION = np.array([np.cos(np.pi / 8), np.sin(np.pi / 8)])
+"""Where the opponent is in a canonical frame, about: 22.5 degrees from x, on no axis of any symmetry."""
+
+
 @dataclass(frozen=True)
 class Symmetry:
     """What a turn or mirroring makes of what the first side sees and does."""
@@ -41,6 +45,65 @@ class Symmetry:
     """Of an observation (..., D)."""
     action: SignedPermutation
     """Of an action (..., A)."""
+
+
+class Canonical:
+    """The frame in which a wrestler sees its opponent always on the same side.
+
+    Of all turns and mirrorings that its body does not notice, the one is taken after which the opponent lies nearest to
+    a fixed direction: for an ant within an eighth of all directions, for a bug a quarter, for a spider a half. A policy
+    that sees and acts in this frame does the same in all of them by construction, and has to learn it once.
+
+    Args:
+        body: The wrestler's, such as `Ant`.
+    """
+
+    def __init__(self, body: str):
+        found = symmetries(body, body)
+        self._planes = np.stack([each.plane for each in found])
+        self._seen = _stacked([each.observation for each in found])
+        self._inverse = _stacked([_inverse(each.action) for each in found])
+        self._opponent = 22 * len(ANATOMIES[body].limbs) + 19
+
+    def choose(self, toward: NDArray) -> NDArray[np.intp]:
+        """Which turn the frame takes.
+
+        Args:
+            toward: Vectors in the plane from the wrestlers to their opponents, (n, 2).
+        """
+        return np.einsum("kij,nj,i->nk", self._planes, toward, DIRECTION).argmax(axis=1)
+
+    def see(self, obs: NDArray) -> tuple[NDArray, NDArray[np.intp]]:
+        """Turn what is observed.
+
+        Args:
+            obs: (n, D), as the world gives it.
+
+        Returns:
+            (n, D) in the frame, and (n,) which turn that took.
+        """
+        chosen = self.choose(obs[:, self._opponent : self._opponent + 2] - obs[:, :2])
+        places, signs = self._seen
+        return np.take_along_axis(obs, places[chosen], axis=1) * signs[chosen].astype(obs.dtype), chosen
+
+    def act(self, actions: NDArray, chosen: NDArray[np.intp]) -> NDArray:
+        """Turn actions back into those of the world.
+
+        Args:
+            actions: (n, A) in the frame.
+            chosen: (n,), as `see` gave it.
+        """
+        places, signs = self._inverse
+        return np.take_along_axis(actions, places[chosen], axis=1) * signs[chosen].astype(actions.dtype)
+
+
+def _stacked(maps: list[SignedPermutation]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    return np.stack([each.places for each in maps]), np.stack([each.signs for each in maps])
+
+
+def _inverse(given: SignedPermutation) -> SignedPermutation:
+    order = np.argsort(given.places)
+    return SignedPermutation(order, given.signs[order])
 
 
 def symmetries(one: str, other: str) -> list[Symmetry]:

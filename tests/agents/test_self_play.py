@@ -67,7 +67,7 @@ def test_an_opponent_acts_as_the_learner_that_it_was_made_of(body):
     player = made.env.tasks.player({"opponent": "twin", "version": 0})
     from metarl.envs.crew import Crew
 
-    crew = Crew(3, 8, 6)
+    crew = Crew(3, 8, 6, "Ant")
     crew.assign(np.arange(3), [player] * 3)
     crew.begin(np.arange(3), [np.random.default_rng(i) for i in range(3)])
     rng, state, start = np.random.default_rng(1), None, np.ones(3, dtype=bool)
@@ -156,22 +156,10 @@ def test_two_bodies_cannot_play_themselves():
         SelfPlayTraining(experiment, small(), torch.device("cpu"))
 
 
-def test_a_symmetric_learner_learns_from_every_match_turned_and_mirrored():
-    made = training(symmetric=True)
+def test_a_learner_in_the_frame_of_its_body_has_opponents_in_theirs():
+    experiment = Experiment(WORLD, steps=10**6, world_options={**OPTIONS, "canonical": True})
+    made = SelfPlayTraining(experiment, small(), torch.device("cpu"))
     made.collect(np.random.default_rng(0))
-    plain, wide = made._rollout, made.model.rollout_buffer
-    assert wide.observations.shape == (8, 4 * 8, 120)
-    for number, each in enumerate(made.env.world.symmetries):
-        part = slice(4 * number, 4 * number + 4)
-        np.testing.assert_array_equal(wide.observations[:, part], each.observation(plain.observations))
-        np.testing.assert_array_equal(wide.advantages[:, part], plain.advantages)
-        obs, actions = (torch.tensor(x[:, part].reshape(32, -1)) for x in (wide.observations, wide.actions))
-        _, log_probs, _ = made.module.evaluate_actions(obs, actions)
-        # Whitening went on after the rollout, so only what was computed here is compared with what is there now.
-        if number:
-            np.testing.assert_allclose(wide.log_probs[:, part].ravel(), log_probs.detach(), atol=1e-4)
-    np.testing.assert_array_equal(wide.log_probs[:, :4], plain.log_probs)
-    made.optimizer.update(None)
-    assert made.model._n_updates == 1
-    with pytest.raises(ValueError, match="symmetric=True is for body='mlp'"):
-        small(symmetric=True, body="lstm")
+    player = made.env.tasks.player({"opponent": ITSELF, "version": 0})
+    assert "canonical" in player.arrays
+    assert "canonical" not in training()._arrays()

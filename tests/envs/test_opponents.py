@@ -87,7 +87,7 @@ def test_an_lstm_remembers_as_torchs(kind):
 
 
 def crew_of(policies: list, horizon: int = 6, seed: int = 0) -> Crew:
-    crew = Crew(len(policies), A, horizon)
+    crew = Crew(len(policies), A, horizon, "Ant")
     ids = np.arange(len(policies))
     crew.assign(ids, policies)
     crew.begin(ids, [np.random.default_rng([seed, i]) for i in range(len(policies))])
@@ -101,7 +101,7 @@ def test_what_one_does_depends_on_no_other_to_the_last_bit():
     together = crew_of(policies)
     alone = []
     for i, policy in enumerate(policies):
-        crew = Crew(1, A, 6)
+        crew = Crew(1, A, 6, "Ant")
         crew.assign(np.arange(1), [policy])
         crew.begin(np.arange(1), [np.random.default_rng([0, i])])
         alone.append(crew)
