@@ -13,7 +13,7 @@ setup(
     package_dir={f"metarl.{top}": top for top in BESIDE},
     package_data={
         "metarl": ["py.typed"],
-        "metarl.envs": ["assets/**/*"],
+        "metarl.envs": ["assets/**/*", "zoo/**/*"],
         "metarl.agents.zoo": ["**/*.json", "**/*.safetensors", "**/*.csv"],
         "metarl.supervised": ["**/*.json"],
     },

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from metarl.envs.contests import proportion_interval
 from metarl.names import unknown
 from metarl.plots import draw_curves, markdown_table, summarised
 from metarl.statistics import interquartile_mean, stratified_bootstrap
@@ -143,6 +144,86 @@ def mlap(found: list[Mapping[str, Any]]) -> str:
     return markdown_table(heads, rows) + _source(only)
 
 
+def sumo_ladders(found: list[Mapping[str, Any]]) -> str:
+    """Every version of the package's wrestlers: wins over those that stand still, and of the newest over it."""
+    (only,) = found
+    newest = {name.partition("@")[0]: name for name in only["wrestlers"]}
+    rows = []
+    for name in only["wrestlers"]:
+        top, row = newest[name.partition("@")[0]], [name]
+        for meeting in ((name, "zero-ant"), (name, "zero-bug"), (top, name)):
+            row += [_wins(_contests(only, "fast", calm).get(meeting)) for calm in (False, True)]
+        rows.append(row)
+    against = ("beats zero-ant, %", "beats zero-bug, %", "the newest beats it, %")
+    heads = [text for each in against for text in (each, "without noise")]
+    return markdown_table(["version", *heads], rows) + _source(only)
+
+
+def sumo_physics(found: list[Mapping[str, Any]]) -> str:
+    """The same contests under both physics."""
+    (only,) = found
+    fast = _contests(only, "fast")
+    rows = [[*pair, _ended(fast[pair]), _ended(results)] for pair, results in _contests(only, "rk4").items()]
+    return markdown_table(["first", "second", "fast: won-drawn-lost", "rk4"], rows) + _source(only)
+
+
+def sumo_pairs(found: list[Mapping[str, Any]]) -> str:
+    """Wins of the row over the column with the 95 % interval, in per cent."""
+    (only,) = found
+    shares: dict[tuple[str, str], str] = {}
+    for (one, two), results in _contests(only, "fast").items():
+        shares.setdefault((one, two), _wins(results))
+        shares.setdefault((two, one), _wins(results, "L"))
+    bodies = {name.partition("@")[0] for name in only["wrestlers"]}
+    names = [
+        name
+        for name in only["wrestlers"]
+        if bodies == {two.partition("@")[0] for one, two in shares if one == name and "zero" not in two}
+    ]
+    rows = [[one, *(shares.get((one, two), "") for two in names)] for one in names]
+    return markdown_table(["wins in %", *names], rows) + _source(only)
+
+
+def _contests(found: Mapping[str, Any], physics: str, deterministic: bool = False) -> dict:
+    """Results by the pair that met."""
+    return {
+        (each["one"], each["two"]): each["results"]
+        for each in found["contests"]
+        if (each["physics"], each["deterministic"]) == (physics, deterministic)
+    }
+
+
+def robosumo(found: list[Mapping[str, Any]]) -> str:
+    """Control steps per second of every pairing, 64 matches side by side, and their share of the bare physics."""
+    (only,) = found
+    rows = []
+    for pairing, by_physics in only["pairings"].items():
+        row = [pairing]
+        for measured in by_physics.values():
+            share = measured["shares_of_the_floor"]["matches 64"]["cpu"]
+            row.append(f"{measured['rates']['matches 64']['cpu']['median']:,.0f}")
+            row.append(f"{share['median']:.2f} [{share['quartile_1']:.2f}, {share['quartile_3']:.2f}]")
+        rows.append(row)
+    heads = [
+        f"{text} {name}"
+        for name in next(iter(only["pairings"].values()))
+        for text in ("steps/s,", "of the floor,")
+    ]
+    return markdown_table(["pairing", *heads], rows) + _source(only)
+
+
+def _wins(results: str | None, letter: str = "W") -> str:
+    if results is None:
+        return ""
+    low, high = proportion_interval(results.count(letter), len(results))
+    return f"{100 * results.count(letter) / len(results):.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def _ended(results: str) -> str:
+    rest = len(results) - results.count("W") - results.count("L")
+    return f"{results.count('W')}-{rest}-{results.count('L')}"
+
+
 def fewshot(found: list[Mapping[str, Any]]) -> str:
     """Accuracy of each run on test episodes by the method's own normalisation mode, and half its 95 % interval.
 
@@ -234,6 +315,10 @@ TABLES: dict[str, tuple[str, Callable[[list[Mapping[str, Any]]], str]]] = {
     "learning_curves": ("learning_*.json", learning_curves),
     "meta_gradient": ("meta_gradient.json", meta_gradient),
     "mlap": ("mlap.json", mlap),
+    "robosumo": ("robosumo.json", robosumo),
+    "sumo_ladders": ("sumo_ladders.json", sumo_ladders),
+    "sumo_pairs": ("sumo_ladders.json", sumo_pairs),
+    "sumo_physics": ("sumo_ladders.json", sumo_physics),
     "worlds": ("worlds.json", worlds),
 }
 """For each mark the files it is made of, and how."""

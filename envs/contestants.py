@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from metarl.envs.opponent_tasks import ZERO, Versions, read_pool
+from metarl.configs import read_json
+from metarl.envs.opponent_tasks import ZERO, ZOO, ZOO_FOLDER, Versions, read_pool
 from metarl.envs.opponents import OpponentPolicy, load_policy
 from metarl.envs.wrestlers import ANATOMIES
 from metarl.names import unknown
@@ -25,13 +26,13 @@ class Contestant:
     """None stands still."""
 
 
-def contestant(text: str, pool: str | Path | None = None) -> Contestant:
+def contestant(text: str, pool: str | Path = ZOO) -> Contestant:
     """A wrestler by what a user calls it.
 
     Args:
         text: `NAME` or `NAME@VERSION` of a pool, by default its newest; a file `.../v0003.safetensors`; the folder of a
             run of self-play, `RUN` or `RUN@VERSION`; or `zero-ant`, `zero-bug`, `zero-spider`, which stand still.
-        pool: Folder of the pool; unset, there is none.
+        pool: Folder of the pool; unset, the one that comes with the package.
 
     Raises:
         ValueError: There is none of that name, with the nearest, or its policy is damaged.
@@ -47,16 +48,30 @@ def contestant(text: str, pool: str | Path | None = None) -> Contestant:
         return _newest(path.resolve().name, read_pool(path / OWN_VERSIONS.parent)[OWN_VERSIONS.name], version)
     if path.is_dir():
         raise ValueError(f"'{name}' is no run of self-play: it has no {OWN_VERSIONS}")
-    found = {} if pool is None else read_pool(pool)
+    found = read_pool(pool)
     if name not in found:
         raise unknown("wrestler", name, [*found, *(f"{ZERO}-{each.lower()}" for each in ANATOMIES)])
     return _newest(name, found[name], version)
 
 
-def everyone(pool: str | Path) -> list[Contestant]:
-    """All versions of all wrestlers of a pool."""
+def everyone(pool: str | Path = ZOO) -> list[Contestant]:
+    """All versions of all wrestlers of a pool, by default of the one that comes with the package."""
     found = read_pool(pool)
     return [_newest(name, each, str(version)) for name, each in found.items() for version in sorted(each)]
+
+
+def zoo_wrestlers() -> dict[str, str]:
+    """The wrestlers that come with the package, and what each is, in one line."""
+    found = {}
+    for folder in sorted(path for path in ZOO_FOLDER.iterdir() if path.is_dir()):
+        files = sorted(folder.glob("v*.json"))
+        newest = read_json(files[-1])
+        wins = ", ".join(f"{100 * each['wins']:.0f} % of {other}" for other, each in newest["scores"].items())
+        found[folder.name] = (
+            f"wrestler, versions {int(files[0].stem[1:])} to {int(files[-1].stem[1:])} of self-play, "
+            f"{newest['steps']:,} steps; the newest beats {wins}"
+        )
+    return found
 
 
 def _newest(name: str, versions: Versions, version: str) -> Contestant:

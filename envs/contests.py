@@ -56,8 +56,15 @@ def proportion_interval(count: int, total: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def play(one: Contestant, two: Contestant, num: int = 100, seed: int = 0, physics: str = "fast") -> Contest:
-    """Matches between two, from random starts, both acting with the noise of their policies.
+def play(
+    one: Contestant,
+    two: Contestant,
+    num: int = 100,
+    seed: int = 0,
+    physics: str = "fast",
+    deterministic: bool = False,
+) -> Contest:
+    """Matches between two, from random starts.
 
     Args:
         one: The first side.
@@ -65,6 +72,7 @@ def play(one: Contestant, two: Contestant, num: int = 100, seed: int = 0, physic
         num: How many matches.
         seed: Match i starts from seed + i; equal for every pair of contestants.
         physics: As in :class:`metarl.envs.sumo.RoboSumo`.
+        deterministic: Whether both act by the means of their policies, instead of with their noise.
 
     Raises:
         ValueError: If there is no match to be played.
@@ -74,7 +82,7 @@ def play(one: Contestant, two: Contestant, num: int = 100, seed: int = 0, physic
     results: list[int] = []
     while len(results) < num:
         part = min(MOST, num - len(results))
-        for _, found in _matches(one, two, part, seed + len(results), physics):
+        for _, found in _matches(one, two, part, seed + len(results), physics, deterministic):
             if found is not None:
                 results += found[:, 0].tolist()
     return Contest(one.name, two.name, tuple(results))
@@ -86,6 +94,7 @@ def film(
     rounds: int,
     seed: int = 0,
     physics: str = "fast",
+    deterministic: bool = False,
     size: tuple[int, int] = (640, 480),
 ) -> Iterator[tuple[NDArray[np.uint8], int, tuple[int, int]]]:
     """Pictures of some matches, one after another.
@@ -96,6 +105,7 @@ def film(
         rounds: How many matches.
         seed: As in :func:`play`.
         physics: Likewise.
+        deterministic: Likewise.
         size: Width and height in pixels.
 
     Yields:
@@ -103,7 +113,7 @@ def film(
     """
     score = [0, 0]
     for number in range(rounds):
-        for matches, found in _matches(one, two, 1, seed + number, physics, size):
+        for matches, found in _matches(one, two, 1, seed + number, physics, deterministic, size):
             if found is not None:
                 for side in (0, 1):
                     score[side] += int(found[0, side] == Result.WIN)
@@ -111,14 +121,20 @@ def film(
 
 
 def _matches(
-    one: Contestant, two: Contestant, num: int, seed: int, physics: str, size: tuple[int, int] = (640, 480)
+    one: Contestant,
+    two: Contestant,
+    num: int,
+    seed: int,
+    physics: str,
+    deterministic: bool,
+    size: tuple[int, int] = (640, 480),
 ) -> Iterator[tuple[SumoMatches, NDArray[np.int64] | None]]:
     """Play until all have ended: after each step the matches, and with the last one the results (n, 2)."""
     pairing = f"{one.body}-vs-{two.body}"
     matches = SumoMatches(pairing, num, autoreset=False, physics=physics, width=size[0], height=size[1])
     crews = []
     for side, each in enumerate((one, two)):
-        crew = Crew(num, matches.world.action_sizes[side], matches.horizon, each.body)
+        crew = Crew(num, matches.world.action_sizes[side], matches.horizon, each.body, deterministic)
         crew.assign(np.arange(num), [each.policy] * num)
         crew.begin(np.arange(num), [np.random.default_rng([seed + i, side]) for i in range(num)])
         crews.append(crew)

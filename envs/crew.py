@@ -71,9 +71,11 @@ class Crew:
         action_size: A.
         horizon: Steps of a match, for which the noise is drawn when it begins.
         body: Of these opponents, such as `Ant`; for policies that act in its canonical frame.
+        deterministic: Whether policies act without their noise.
     """
 
-    def __init__(self, num: int, action_size: int, horizon: int, body: str):
+    def __init__(self, num: int, action_size: int, horizon: int, body: str, deterministic: bool = False):
+        self._deterministic = deterministic
         self._frame = Canonical(body)
         self._players: list[Player] = [None] * num
         self._noise = np.zeros((num, horizon, action_size), np.float32)
@@ -96,7 +98,8 @@ class Crew:
         """Empty memories, and draw the noise of a match from its generator."""
         _, horizon, size = self._noise.shape
         for index, rng in zip(ids.tolist(), rngs, strict=True):
-            self._noise[index] = rng.standard_normal((horizon, size), dtype=np.float32)
+            if not self._deterministic:
+                self._noise[index] = rng.standard_normal((horizon, size), dtype=np.float32)
             self._memory[index] = np.zeros_like(self._memory[index])
         for asked in self._asked.values():
             asked.starts[ids] = True

@@ -1,7 +1,8 @@
 """Opponents as tasks: whom one meets in a competitive world, and at which stage of its training.
 
 A pool is a folder of opponents, each a folder of versions: `POOL/NAME/v0003.safetensors`, and a JSON file beside it.
-Versions are numbered in the order of training. `zero`, which stands still, is always there.
+Versions are numbered in the order of training. `zero`, which stands still, is always there. The pool `zoo` comes with the
+package.
 """
 
 import re
@@ -18,6 +19,10 @@ from metarl.names import unknown
 
 ZERO = "zero"
 """The opponent that does nothing, of version 0."""
+ZOO = "zoo"
+"""The pool of the package, as which a user names it."""
+ZOO_FOLDER = Path(__file__).parent / "zoo"
+"""Where it lies."""
 Versions = dict[int, Player]
 """An opponent by version."""
 
@@ -25,10 +30,13 @@ Versions = dict[int, Player]
 def read_pool(path: str | Path) -> dict[str, Versions]:
     """All opponents of a pool.
 
+    Args:
+        path: Its folder, or `zoo`.
+
     Raises:
         ValueError: There is no such folder, it holds none, or a file is damaged.
     """
-    path = Path(path)
+    path = ZOO_FOLDER if path == ZOO else Path(path)
     if not path.is_dir():
         raise ValueError(
             f"there is no pool of opponents at '{path}': expected a folder of NAME/v0001.safetensors"

@@ -6,6 +6,7 @@ from metarl.agents import AGENTS
 from metarl.agents.zoo import ZOO
 from metarl.commands.flags import wants_help
 from metarl.envs import WORLDS
+from metarl.envs.contestants import zoo_wrestlers
 from metarl.names import unknown
 from metarl.supervised import DATASETS, METHODS
 
@@ -24,7 +25,7 @@ def list_names(arguments: list[str]) -> int:
     tables: dict[str, Mapping[str, str]] = {
         "worlds": WORLDS,
         "agents": AGENTS,
-        "zoo": ZOO,
+        "zoo": ZOO | zoo_wrestlers(),
         "methods": METHODS,
         "data": DATASETS,
     }

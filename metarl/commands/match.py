@@ -11,7 +11,7 @@ from metarl.configs import read_json, write_json
 from metarl.names import unknown
 
 WRESTLERS = (
-    "Wrestlers: RUN or RUN@VERSION of self-play, NAME or NAME@VERSION of a --pool, a file v0001.safetensors, or "
+    "Wrestlers: NAME or NAME@VERSION of a --pool, RUN or RUN@VERSION of self-play, a file v0001.safetensors, or "
     "zero-ant, zero-bug, zero-spider, which stand still."
 )
 ZOO_HELP = """usage: metarl zoo import PATH [--out FOLDER]
@@ -34,8 +34,10 @@ class Match:
     """Of starts and actions."""
     physics: Physics = "fast"
     """As trained by default, or rk4, the original's."""
-    pool: str | None = None
-    """Folder of a pool of opponents: NAME/v0001.safetensors."""
+    deterministic: bool = False
+    """Both act by the means of their policies, instead of with their noise."""
+    pool: str = "zoo"
+    """Folder of a pool of opponents, NAME/v0001.safetensors; zoo: those that come with the package."""
     out: str | None = None
     """Film all rounds into this video, .mp4 or .gif."""
 
@@ -45,15 +47,17 @@ class Tournament:
     """Who takes part."""
 
     wrestlers: Annotated[tuple[str, ...], Positional, arg(metavar="WRESTLER...")] = ()
-    """Two or more; none, all of the --pool."""
+    """Two or more; without any, all versions of all wrestlers of the --pool."""
     rounds: int = 100
     """Matches of every pair."""
     seed: int = 0
     """Of starts and actions."""
     physics: Physics = "fast"
     """As trained by default, or rk4, the original's."""
-    pool: str | None = None
-    """Folder of a pool of opponents: NAME/v0001.safetensors."""
+    deterministic: bool = False
+    """Both act by the means of their policies, instead of with their noise."""
+    pool: str = "zoo"
+    """Folder of a pool of opponents, NAME/v0001.safetensors; zoo: those that come with the package."""
     out: str = "tournament.json"
     """Results; a tournament that was stopped goes on from them."""
 
@@ -82,7 +86,7 @@ def match(arguments: list[str]) -> int:
     if options.out is not None:
         print(_film(options, one, two))
         return 0
-    print(summary(play(one, two, options.rounds, options.seed, options.physics)))
+    print(summary(play(one, two, options.rounds, options.seed, options.physics, options.deterministic)))
     return 0
 
 
@@ -112,7 +116,7 @@ def _film(options: Match, one: Any, two: Any) -> Path:
     out = videos.check_suffix(str(options.out))
 
     def frames() -> Any:
-        pictures = film(one, two, options.rounds, options.seed, options.physics)
+        pictures = film(one, two, options.rounds, options.seed, options.physics, options.deterministic)
         for step, (picture, number, score) in enumerate(pictures):
             if step % 2 == 0:  # at real speed, half the frames
                 text = f"{one.name} {score[0]} : {score[1]} {two.name}, round {number} of {options.rounds}"
@@ -132,14 +136,18 @@ def tournament(arguments: list[str]) -> int:
     if options.rounds < 1:
         raise ValueError(f"--rounds {options.rounds}, expected 1 or more")
     chosen = [contestant(each, options.pool) for each in options.wrestlers]
-    if not chosen and options.pool is not None:
-        chosen = everyone(options.pool)
+    chosen = chosen or everyone(options.pool)
     names = [each.name for each in chosen]
     if len(names) < 2 or len(set(names)) < len(names):
         raise ValueError(
             f"a tournament needs two different wrestlers or more, got {', '.join(names) or 'none'}"
         )
-    protocol = {"rounds": options.rounds, "seed": options.seed, "physics": options.physics}
+    protocol = {
+        "rounds": options.rounds,
+        "seed": options.seed,
+        "physics": options.physics,
+        "deterministic": options.deterministic,
+    }
     done, contests = _resumed(options.out, protocol), []
     every = pairs(chosen)
     with Progress("tournament", len(every)) as progress:
@@ -147,7 +155,11 @@ def tournament(arguments: list[str]) -> int:
         for number, (one, two) in enumerate(every, 1):
             key = f"{one.name} {two.name}"
             if key not in done:
-                done[key] = list(play(one, two, options.rounds, options.seed, options.physics).results)
+                done[key] = list(
+                    play(
+                        one, two, options.rounds, options.seed, options.physics, options.deterministic
+                    ).results
+                )
                 write_json(options.out, {"protocol": protocol, "results": done})
             contests.append(_contest(one.name, two.name, done[key]))
             progress.update(number, {})

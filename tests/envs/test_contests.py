@@ -1,15 +1,19 @@
 """Matches between policies, tournaments and ratings."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from metarl import checkpoints
-from metarl.envs.contestants import Contestant, contestant, everyone
+from metarl.envs.contestants import Contestant, contestant, everyone, zoo_wrestlers
 from metarl.envs.contests import Contest, film, pairs, play, proportion_interval
+from metarl.envs.opponent_tasks import ZOO_FOLDER
 from metarl.envs.opponents import OpponentPolicy
 from metarl.envs.ratings import Rating, rate, win_probability
 from metarl.envs.sumo_rules import Result
+from metarl.envs.sumo_single import RoboSumoSingle
 
 
 def policy(bias: float, size: int = 120, actions: int = 8) -> OpponentPolicy:
@@ -23,6 +27,10 @@ def policy(bias: float, size: int = 120, actions: int = 8) -> OpponentPolicy:
             "layers.0.bias": np.full(actions, bias),
         }
     )
+
+
+def quiet(given: OpponentPolicy) -> OpponentPolicy:
+    return OpponentPolicy({**given.arrays, "log_std": np.full(8, -100.0)})
 
 
 def pool(folder):
@@ -69,6 +77,8 @@ def test_matches_are_the_same_again_and_one_by_one():
     alone = [play(one, two, num=1, seed=5 + i).results[0] for i in range(3)]
     assert found.results == tuple(alone)
     assert Result.NONE not in found.results
+    calm = play(one, two, num=3, seed=5, deterministic=True)
+    assert calm == play(Contestant("one", "Ant", quiet(one.policy)), two, num=3, seed=5)
     with pytest.raises(ValueError, match="1 match or more"):
         play(one, two, num=0)
 
@@ -129,3 +139,30 @@ def test_matches_whose_physics_broke_down_do_not_count():
     pytest.importorskip("openskill")
     found = rate([Contest("a", "b", (int(Result.NONE),) * 3)])
     assert [each.mu for each in found] == [25.0, 25.0]
+
+
+@pytest.mark.parametrize("name", sorted(zoo_wrestlers()))
+def test_every_version_of_the_zoo_fits_its_body_and_says_how_it_was_trained(name):
+    versions = [each for each in everyone() if each.name.startswith(f"{name}@")]
+    assert len(versions) >= 3
+    assert contestant(name).name == versions[-1].name
+    steps = []
+    for number, each in enumerate(versions, 1):
+        assert each.body == name.title()
+        described = json.loads((ZOO_FOLDER / name / f"v{number:04d}.json").read_text())
+        assert described["world"] == f"metarl/RoboSumo-{each.body}-vs-{each.body}-v0"
+        assert {"seed", "physics", "commands", "commit", "config"} <= set(described)
+        assert set(described["scores"]) == {"zero-ant", "zero-bug"}
+        steps.append(described["steps"])
+    assert steps == sorted(set(steps))
+
+
+@pytest.mark.parametrize("name", sorted(zoo_wrestlers()))
+def test_the_newest_of_the_zoo_pushes_one_that_stands(name):
+    assert play(contestant(name), contestant("zero-ant"), num=16, seed=900).count(Result.WIN) >= 10
+
+
+def test_the_world_meets_the_wrestlers_of_the_package():
+    world = RoboSumoSingle(2, opponents="zoo")
+    assert world.tasks.names() == ["ant"]
+    assert world.tasks.versions("ant") == list(range(1, len(world.tasks.versions("ant")) + 1))
