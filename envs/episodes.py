@@ -11,7 +11,7 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from metarl.envs.progress import Progress
-from metarl.envs.task_distributions import Task
+from metarl.envs.task_distributions import Task, task_id
 from metarl.envs.world import Bools, Floats, World
 
 
@@ -38,14 +38,29 @@ class Episodes:
     A simulation has a pinned task, or none: then its episodes follow the world's schedule of lifetimes; if the world has
     none, each draws a training task of its own.
 
+    Args:
+        world: The world.
+        restart_on_seed: Whether a new seed begins the first lifetime; else they go on.
+
     Attributes:
         world: The world.
         elapsed: Steps since the last reset, (n,).
         num_diverged: How many episodes ended because the physics broke down.
         progress: Where simulations are in their lifetimes; None if the world has no schedule.
+
+    Raises:
+        ValueError: If lifetimes shall go on and there are none.
     """
 
-    def __init__(self, world: World):
+    def __init__(self, world: World, restart_on_seed: bool = True):
+        if not isinstance(restart_on_seed, bool):
+            raise ValueError(f"restart_on_seed must be True or False, got {restart_on_seed!r}")
+        if not restart_on_seed and world.lifetime is None:
+            raise ValueError(
+                "restart_on_seed=False goes on with a lifetime, but this world has none: make it with "
+                "lifetime={'schedule': ...} too, or leave restart_on_seed out"
+            )
+        self._restart_on_seed = restart_on_seed
         self.world = world
         num = world.num
         self.progress = None if world.lifetime is None else Progress(world.lifetime, world.tasks, num)
@@ -55,6 +70,7 @@ class Episodes:
         self.elapsed = np.zeros(num, np.int64)
         self.num_diverged = 0
         self._tasks: list[Task | None] = [None] * num
+        self._task_ids = np.full(num, -1)
         self._pinned: list[Task | None] = [None] * num
         self._pending = np.ones(num, np.bool_)
         self._must_reset = True
@@ -82,9 +98,9 @@ class Episodes:
         self._must_reset = True
 
     def restart(self, index: int) -> None:
-        """Begin a simulation's first lifetime at its next reset, because it has got a new seed."""
-        self._fresh[index] = True
-        if self.progress is not None:
+        """Take note that a simulation has got a new seed: its next reset begins its first lifetime, unless they go on."""
+        self._fresh[index] |= self._restart_on_seed
+        if self.progress is not None and (self._restart_on_seed or not self.progress.begun(index)):
             self.progress.restart(index)
 
     def skip(self, ids: NDArray[np.intp], new_lifetime: Any) -> None:
@@ -159,6 +175,8 @@ class Episodes:
         new = {index: task for index, task in tasks.items() if task != self._tasks[index]}
         for index, task in new.items():
             self._tasks[index] = task
+            if self.progress is not None:
+                self._task_ids[index] = task_id(task)
         if new:
             self.world.apply(np.array(list(new)), list(new.values()))
         self._changed[list(tasks)] = [index in new for index in tasks]
@@ -169,7 +187,7 @@ class Episodes:
         if self.progress is not None:
             info["lifetime"] = int(self.progress.lifetime[index])
             info["episode_index"] = int(self.progress.episode[index])
-            info["task_id"] = int(self.progress.task[index])
+            info["task_id"] = int(self._task_ids[index])
             if self.progress.round is not None:
                 info["round_index"] = int(self.progress.round[index])
             info["lifetime_end"] = False
@@ -207,7 +225,7 @@ class Episodes:
         if self.progress is not None:
             values["lifetime"] = self.progress.lifetime.copy()
             values["episode_index"] = self.progress.episode.copy()
-            values["task_id"] = self.progress.task.copy()
+            values["task_id"] = self._task_ids.copy()
             if self.progress.round is not None:
                 values["round_index"] = self.progress.round
             values["lifetime_end"] = self.progress.ends(outcome.terminated | truncated)
@@ -260,6 +278,7 @@ class Episodes:
             "world": copy.deepcopy(self.world.get_state()),
             "elapsed": self.elapsed.copy(),
             "tasks": copy.deepcopy(self._tasks),
+            "task_ids": self._task_ids.copy(),
             "pinned": copy.deepcopy(self._pinned),
             "pending": self._pending.copy(),
             "last": self._last.copy(),
@@ -282,6 +301,7 @@ class Episodes:
             self.progress.set_state(state["progress"])
         self._fresh[...] = state["fresh"]
         self._tasks = copy.deepcopy(state["tasks"])
+        self._task_ids[...] = state["task_ids"]
         self._pinned = copy.deepcopy(state["pinned"])
         known = [index for index, task in enumerate(self._tasks) if task is not None]
         if known:

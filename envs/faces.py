@@ -38,7 +38,7 @@ def make_world(
     """
     module, name = world.split(":")
     kind = getattr(import_module(f"metarl.envs.{module}"), name)
-    check_arguments(kind, arguments, "lifetime")
+    check_arguments(kind, arguments, "lifetime", "restart_on_seed")
     made = kind(num=num, num_threads=num_threads, **arguments)
     if lifetime is not None:
         made.lifetime = as_schedule(lifetime)

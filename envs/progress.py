@@ -21,8 +21,6 @@ class Progress:
         schedule: What draws lifetimes.
         lifetime: Number of the lifetime at hand, (n,); -1 where the task is pinned.
         episode: Number of the episode in its lifetime, (n,); -1 where the task is pinned.
-        task: Place of the task at hand in its lifetime, (n,); -1 where it is pinned. That of the episode, unless tasks
-            switch within episodes.
     """
 
     def __init__(self, schedule: Schedule, tasks: TaskDistribution, num: int):
@@ -30,7 +28,6 @@ class Progress:
         self.schedule, self._tasks = schedule, tasks
         self.lifetime = np.full(num, -1)
         self.episode = np.full(num, -1)
-        self.task = np.full(num, -1)
         self._reached: list[tuple[int, int] | None] = [None] * num
         self._roots: list[Root | None] = [None] * num
         self._drawn: list[list[Task] | None] = [None] * num
@@ -41,6 +38,10 @@ class Progress:
         """Number of the round in its game, (n,), -1 where the task is pinned; None where there are no rounds."""
         per_round = self.schedule.episodes_per_round
         return None if per_round is None else self.episode // per_round
+
+    def begun(self, index: int) -> bool:
+        """Whether a simulation has begun a lifetime since its seed."""
+        return self._reached[index] is not None
 
     def restart(self, index: int) -> None:
         """Forget a simulation's lifetimes: it has got a new seed."""
@@ -59,7 +60,7 @@ class Progress:
 
     def leave(self, index: int) -> None:
         """Begin an episode with a pinned task: it is no part of any lifetime."""
-        self.lifetime[index] = self.episode[index] = self.task[index] = -1
+        self.lifetime[index] = self.episode[index] = -1
 
     def enter(self, index: int) -> Task:
         """Begin the next episode of a simulation's lifetime, or of its next lifetime; its root must be known.
@@ -103,8 +104,7 @@ class Progress:
             drawn = self.schedule.draw(self._tasks, "train", np.random.default_rng(seed))
             self._drawn[index] = drawn
         count = self.schedule.per_episode
-        self.task[index] = reached[1] * count + stage % count
-        return drawn[self.task[index]]
+        return drawn[reached[1] * count + stage % count]
 
     def get_state(self, rngs: list[np.random.Generator]) -> dict[str, Any]:
         """Everything but the tasks, which are drawn again.
@@ -117,7 +117,6 @@ class Progress:
         return {
             "lifetime": self.lifetime.copy(),
             "episode": self.episode.copy(),
-            "task": self.task.copy(),
             "reached": list(self._reached),
             "roots": list(self._roots),
             "skip": self._skip.copy(),
@@ -126,7 +125,6 @@ class Progress:
     def set_state(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`get_state` gave."""
         self.lifetime[...], self.episode[...] = state["lifetime"], state["episode"]
-        self.task[...] = state["task"]
         self._reached, self._roots = list(state["reached"]), list(state["roots"])
         self._drawn = [None] * len(self._drawn)
         self._skip[...] = state["skip"]

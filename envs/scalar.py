@@ -25,6 +25,8 @@ class WorldEnv(gymnasium.Env):
         num_threads: Of no use to one simulation; taken so that both faces take the same arguments.
         lifetime: What the tasks of episodes follow where none is pinned: a schedule of :mod:`metarl.envs.lifetimes`, or
             its JSON form, such as ``{"schedule": "drift", "episodes": 10}``; by default the world's own, if it has any.
+        restart_on_seed: Whether a reset with a seed begins lifetime 0. If not, it begins the next episode as any other
+            reset does, and the seed is only for initial states; lifetimes follow the seed of the reset that began them.
         **arguments: Those of the world.
     """
 
@@ -38,17 +40,24 @@ class WorldEnv(gymnasium.Env):
         height: int = 480,
         num_threads: int | None = 1,
         lifetime: Schedule | dict[str, Any] | str | None = None,
+        restart_on_seed: bool = True,
         **arguments: Any,
     ):
         faces.check_render_mode(render_mode)
         self._arguments = dict(
-            world=world, render_mode=render_mode, width=width, height=height, lifetime=lifetime, **arguments
+            world=world,
+            render_mode=render_mode,
+            width=width,
+            height=height,
+            lifetime=lifetime,
+            restart_on_seed=restart_on_seed,
+            **arguments,
         )
         self.world = faces.make_world(world, 1, 1, lifetime, arguments)
         self.observation_space, self.action_space = faces.spaces(self.world)
         self.metadata = {**self.metadata, "render_fps": round(1 / self.world.dt)}
         self.render_mode, self.horizon = render_mode, self.world.horizon
-        self._episodes = Episodes(self.world)
+        self._episodes = Episodes(self.world, restart_on_seed)
         self._screen = Screen(width, height)
         self._ended = False
 
@@ -101,7 +110,8 @@ class WorldEnv(gymnasium.Env):
         """Start an episode.
 
         Args:
-            seed: Starts anew, with the first lifetime if there is a schedule.
+            seed: Starts anew, with the first lifetime if there is a schedule, unless the world was made with
+                ``restart_on_seed=False``.
             options: ``{"task": task}`` is ``set_task(task)`` before the reset; ``{"new_lifetime": True}`` begins the
                 next lifetime.
         """

@@ -34,6 +34,8 @@ class WorldVectorEnv(VectorEnv):
         num_threads: C++ threads; by default one for each core.
         lifetime: What the tasks of episodes follow where none is pinned: a schedule of :mod:`metarl.envs.lifetimes`, or
             its JSON form, such as ``{"schedule": "drift", "episodes": 10}``; by default the world's own, if it has any.
+        restart_on_seed: Whether a reset with a seed begins lifetime 0. If not, it begins the next episode as any other
+            reset does, and the seed is only for initial states; lifetimes follow the seed of the reset that began them.
         **arguments: Those of the world.
     """
 
@@ -49,6 +51,7 @@ class WorldVectorEnv(VectorEnv):
         height: int = 480,
         num_threads: int | None = None,
         lifetime: Schedule | dict[str, Any] | str | None = None,
+        restart_on_seed: bool = True,
         **arguments: Any,
     ):
         faces.check_render_mode(render_mode)
@@ -62,6 +65,7 @@ class WorldVectorEnv(VectorEnv):
             height=height,
             num_threads=num_threads,
             lifetime=lifetime,
+            restart_on_seed=restart_on_seed,
             **arguments,
         )
         self.world = faces.make_world(world, num_envs, num_threads, lifetime, arguments)
@@ -71,7 +75,7 @@ class WorldVectorEnv(VectorEnv):
         self.action_space = batch_space(self.single_action_space, num_envs)
         fps = round(1 / self.world.dt)
         self.metadata = {**self.metadata, "render_fps": fps, "autoreset_mode": self.autoreset_mode}
-        self._episodes = Episodes(self.world)
+        self._episodes = Episodes(self.world, restart_on_seed)
         self._rngs: list[np.random.Generator | None] = [None] * num_envs
         self._seeds: list[int] = [-1] * num_envs
         self._terminated = np.zeros(num_envs, np.bool_)
@@ -160,7 +164,8 @@ class WorldVectorEnv(VectorEnv):
         """Start episodes.
 
         Args:
-            seed: One for each simulation, or s for the seeds s, s+1, s+2 ...
+            seed: One for each simulation, or s for the seeds s, s+1, s+2 ... Those that get one start anew, with their
+                first lifetime unless the world was made with ``restart_on_seed=False``.
             options: ``{"task": task}`` or ``{"tasks": [task, ...]}`` set tasks first, as :meth:`set_task` does;
                 ``{"reset_mask": mask}`` resets only the simulations where the mask (n,) is true;
                 ``{"new_lifetime": True}``, or a mask (n,), begins the next lifetime.

@@ -159,6 +159,55 @@ def test_new_lifetime():
         env.reset(options={"new_lifetime": "yes"})
 
 
+def test_a_seed_goes_on_with_the_lifetime_where_it_shall_not_restart():
+    arguments = {"horizon": 2, "lifetime": Drift(3)}
+    env = make("metarl/CheetahVel-v0", **arguments, restart_on_seed=False)
+    other = make("metarl/CheetahVel-v0", **arguments)
+    full = [info["task"] for info in life(other, 9, seed=3)]
+    for number in range(7):
+        observation, info = env.reset(seed=3 + number)
+        assert (place(info), info["task"]) == (divmod(number, 3), full[number])
+        assert info["task_changed"] is (number > 0)
+        np.testing.assert_array_equal(observation, other.reset(seed=3 + number)[0])  # starts are the seed's
+    _, info = env.reset(seed=99, options={"new_lifetime": True})
+    assert (place(info), info["task"]) == ((3, 0), life(other, 10, seed=3)[9]["task"])
+    twin = pickle.loads(pickle.dumps(env))
+    assert place(twin.reset(seed=0)[1]) == place(env.reset(seed=0)[1]) == (3, 1)
+
+
+def test_lifetimes_that_go_on_follow_the_seed_that_began_them():
+    env = make("metarl/CheetahVel-v0", lifetime=Drift(3), restart_on_seed=False)
+    expected = make("metarl/CheetahVel-v0", lifetime=Drift(3)).reset(seed=7)[1]["task"]
+    pickle.dumps(env)  # looks at the generator before there is a seed
+    env.reset(seed=5, options={"task": {"velocity": 1.25}})
+    env.set_task(None)
+    _, info = env.reset(seed=7)
+    assert (place(info), info["task"], info["task_changed"]) == ((0, 0), expected, True)
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
+@pytest.mark.parametrize(("world", "lifetime"), CASES)
+def test_faces_agree_where_a_seed_goes_on(world, lifetime, mode):
+    arguments = {"horizon": 5, "lifetime": lifetime, "restart_on_seed": False}
+    ours = make_vec(world, autoreset_mode=mode, **arguments)
+    theirs = SyncVectorEnv([lambda: gymnasium.make(world, **arguments)] * 3, autoreset_mode=mode)
+    for seed in (SEED, SEED + 5, [4, None, 4], SEED):
+        assert_same(ours.reset(seed=seed), theirs.reset(seed=seed))
+        for number, action in enumerate(actions_for(ours, 7)):
+            assert_same(ours.step(action), theirs.step(action), f"step {number}")
+    assert ours.reset(seed=SEED)[1]["lifetime"].min() >= 1  # by default 0
+
+
+@pytest.mark.parametrize("face", [make, make_vec])
+def test_what_cannot_go_on_says_so(face):
+    with pytest.raises(ValueError, match="this world has none"):
+        face("metarl/CheetahVel-v0", restart_on_seed=False)
+    with pytest.raises(ValueError, match="must be True or False, got 'no'"):
+        face("metarl/CheetahVel-v0", lifetime="drift", restart_on_seed="no")
+    with pytest.raises(ValueError, match="did you mean 'restart_on_seed'"):
+        face("metarl/CheetahVel-v0", lifetime="drift", restart_on_sed=False)
+
+
 def test_new_lifetime_of_some():
     env = make_vec("metarl/CheetahVel-v0", lifetime=Drift(3))
     env.reset(seed=3)
@@ -393,6 +442,11 @@ def test_states_with_and_without_lifetimes_do_not_mix():
 @pytest.mark.filterwarnings("error", "ignore:.*Box observation space (minimum|maximum) value is.*")
 def test_official_checks(world, lifetime):
     check_env(make(world, lifetime=lifetime), skip_render_check=True)
+
+
+@pytest.mark.parametrize(("world", "lifetime"), CASES)
+def test_check_for_sb3_where_a_seed_goes_on(world, lifetime):
+    check_for_sb3(make(world, lifetime=lifetime, restart_on_seed=False), skip_render_check=True)
 
 
 @pytest.mark.parametrize(("world", "lifetime"), CASES)
