@@ -7,7 +7,7 @@ import numpy as np
 
 from metarl.envs import faces
 from metarl.envs.episodes import Episodes
-from metarl.envs.lifetimes import Schedule
+from metarl.envs.lifetimes import Course, Schedule
 from metarl.envs.rendering import Screen
 from metarl.envs.task_distributions import Task, TaskDistribution
 
@@ -79,26 +79,27 @@ class WorldEnv(gymnasium.Env):
 
     def sample_lifetimes(
         self, num: int, split: str = "train", rng: np.random.Generator | int | None = None
-    ) -> list[list[Task]]:
-        """Draw lifetimes from a split: a task for each episode.
+    ) -> list[list[Task]] | list[list[Course]]:
+        """Draw lifetimes from a split: what to pin for each episode; see :func:`metarl.envs.faces.sample_lifetimes`.
 
         Raises:
-            ValueError: If the tasks follow no schedule, or change within episodes.
+            ValueError: If the tasks follow no schedule.
         """
         return faces.sample_lifetimes(self.world, num, split, rng)
 
-    def enumerate_lifetimes(self, split: str = "train") -> list[list[Task]]:
+    def enumerate_lifetimes(self, split: str = "train") -> list[list[Task]] | list[list[Course]]:
         """Every lifetime of a split.
 
         Raises:
-            ValueError: If they are too many, or the tasks follow no schedule, or change within episodes.
+            ValueError: If they are too many, or the tasks follow no schedule.
         """
         return faces.enumerate_lifetimes(self.world, split)
 
-    def set_task(self, task: Task | None) -> None:
+    def set_task(self, task: Task | Course | None) -> None:
         """Pin a task from the next reset on, which must come before any step.
 
-        None goes on with the schedule of lifetimes, or without one draws anew each time.
+        In place of a task may stand what each episode goes through, such as ``[(0, task), (100, other)]``. None goes on
+        with the schedule of lifetimes, or without one draws anew each time.
         """
         self._episodes.pin([task], [0])
 

@@ -140,10 +140,20 @@ def test_worlds_without_a_schedule_say_so():
         make("metarl/CheetahVel-v0", lifetimes="drift")
 
 
-def test_tasks_that_change_within_episodes_are_no_list_of_episodes():
-    env = make("metarl/AntDir-v0", lifetime="switch")
-    with pytest.raises(ValueError, match="change within"):
-        env.sample_lifetimes(1)
+def test_lifetimes_of_tasks_that_change_within_episodes():
+    """Each episode is what it goes through: steps and tasks, by turns up to the horizon."""
+    schedule = Switch(every=4, per_episode=2, episodes=3)
+    for face in (make, make_vec):
+        env = face("metarl/CheetahVel-v0", lifetime=schedule, horizon=10)
+        (life,) = env.sample_lifetimes(1, "test", 3)
+        drawn = schedule.draw(env.tasks, "test", np.random.default_rng(3))
+        assert life == [
+            [(0, drawn[0]), (4, drawn[1]), (8, drawn[0])],
+            [(0, drawn[2]), (4, drawn[3]), (8, drawn[2])],
+            [(0, drawn[4]), (4, drawn[5]), (8, drawn[4])],
+        ]
+        with pytest.raises(ValueError, match="too many"):
+            env.enumerate_lifetimes("test")
 
 
 def test_the_task_id_is_that_of_the_task_at_hand():
