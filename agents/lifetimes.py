@@ -18,8 +18,8 @@ from metarl.progress import Progress
 from metarl.runs import Run, arrange
 from metarl.videos import task_text
 
-Lifetime = list[dict[str, Any]]
-"""The task of each episode."""
+Lifetime = list[Any]
+"""The task of each episode; where tasks change within one, pairs of the step at which a task begins and the task."""
 METHOD_WORDS = {"none": "not adapting"}
 """What ways to live are called beside an agent's name, where it is not by their own."""
 MOST_GROUPS = 15
@@ -137,7 +137,8 @@ def choose_lifetime(
             )
     known = (task or {}).items()
     for lifetime in every:
-        if all(each.get(key) == value for each in lifetime for key, value in known):
+        tasks = [each for episode in lifetime for _, each in living.tasks_of(episode)]
+        if all(each.get(key) == value for each in tasks for key, value in known):
             return lifetime
     names = ", ".join(lifetime_text(each) for each in every)
     raise ValueError(f"no lifetime has the task {task}; there are: {names}")
@@ -160,7 +161,7 @@ def lifetime_text(lifetime: Lifetime, name: Callable[[dict], str] | None = None)
         lifetime: Tasks.
         name: From a task to its name, which may be empty.
     """
-    first, last = lifetime[0], lifetime[-1]
+    (_, first), (_, last) = living.tasks_of(lifetime[0])[0], living.tasks_of(lifetime[-1])[-1]
     text = living.label(lifetime) or f"{task_text(first)} to {task_text(last)}"
     called = name(first) if name else ""
     return f"{text}: {called}" if called else text

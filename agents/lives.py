@@ -91,6 +91,11 @@ class Watched:
         return self._tally.of()
 
 
+def tasks_of(episode: dict | Sequence[tuple[int, dict]]) -> list[tuple[int, dict]]:
+    """The tasks of an episode of a lifetime, each after the step at which it begins; most episodes have one."""
+    return [(0, episode)] if isinstance(episode, dict) else list(episode)
+
+
 def episode_seeds(rng: np.random.Generator, lifetimes: int, episodes: int) -> np.ndarray:
     """Seeds of the initial states, to be drawn before anything else: all methods then start alike.
 
@@ -102,9 +107,8 @@ def episode_seeds(rng: np.random.Generator, lifetimes: int, episodes: int) -> np
 
 def label(lifetime: Sequence[dict]) -> str:
     """What stays the same through a lifetime, as a short name: "legs 1 2"; "" if nothing does."""
-    kept = {
-        key: value for key, value in lifetime[0].items() if all(task[key] == value for task in lifetime[1:])
-    }
+    first, *others = (task for episode in lifetime for _, task in tasks_of(episode))
+    kept = {key: value for key, value in first.items() if all(task[key] == value for task in others)}
     parts = []
     for key, value in kept.items():
         entries = np.ravel(np.asarray(value))[:6].tolist()

@@ -30,7 +30,15 @@ from metarl.agents.policy_adaptation import (
     for_each_task,
     policy_params,
 )
-from metarl.agents.rollouts import Trajectories, draw_lifetimes, draw_pairs, draw_tasks, make_world, rollout
+from metarl.agents.rollouts import (
+    Trajectories,
+    check_several,
+    draw_lifetimes,
+    draw_pairs,
+    draw_tasks,
+    make_world,
+    rollout,
+)
 from metarl.tasks import over_tasks
 from metarl.training import Batch
 
@@ -133,7 +141,7 @@ class MetaPolicyGradientTraining:
     def _collect_lifetimes(self, rng: np.random.Generator) -> Batch:
         """Live lifetimes, adapting as at execution; every episode is judged."""
         config, num, diverged = self.config, self.config.sampling.tasks, self._num_diverged
-        lifetimes = draw_lifetimes(self.env, num, "train", rng)
+        lifetimes = check_several(draw_lifetimes(self.env, num, "train", rng))
         seeds, rngs = episode_seeds(rng, num, len(lifetimes[0])), rng.spawn(num)
         mine = list(self.share)
         start = for_each_task(dict(self.module.named_parameters()), len(mine))

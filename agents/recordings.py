@@ -9,7 +9,7 @@ import numpy as np
 
 from metarl.agents.agent import Agent
 from metarl.agents.lifetimes import Lifetime, lifetime_text
-from metarl.agents.lives import Lives, episode_seeds
+from metarl.agents.lives import Lives, episode_seeds, tasks_of
 from metarl.agents.rollouts import make_world
 from metarl.videos import caption, check_suffix, side_by_side, task_text, write_video
 
@@ -106,10 +106,10 @@ def record_lifetime(
     fps = env.metadata["render_fps"]
     limit = None if seconds is None else max(1, round(seconds * fps))
     name = getattr(getattr(algorithm.env, "tasks", None), "name", None)
-    texts = lifetime_captions(lifetime, title, name)
+    captions = lifetime_captions(lifetime, title, name)
     try:
         shown = replayed(env, lifetime, seeds, lives, limit)
-        return write_video(out, (_told(picture, texts, lives, *where) for picture, *where in shown), fps)
+        return write_video(out, (_told(picture, captions, lives, *where) for picture, *where in shown), fps)
     finally:
         env.close()
 
@@ -127,37 +127,53 @@ def replayed(
         limit: Steps of each episode that are shown; the rest is only stepped through.
 
     Yields:
-        Picture, episode from 0, and return so far.
+        Picture, episode from 0, its last step from 0 (before the first one 0 too), and return so far.
     """
     for episode, (task, seed) in enumerate(zip(lifetime, seeds, strict=True)):
         env.reset(seed=seed, options={"task": task})
         total, done, steps = 0.0, False, 0
-        yield env.render(), episode, total
+        yield env.render(), episode, 0, total
         while not done:
             _, reward, terminated, truncated, _ = env.step(lives.actions[0, episode, steps])
             total, done, steps = total + float(reward), terminated or truncated, steps + 1
             if limit is None or steps <= limit:
-                yield env.render(), episode, total
+                yield env.render(), episode, steps - 1, total
         lived = lives.returns[0, episode]
         assert np.isclose(total, lived, rtol=1e-4, atol=1e-3), f"replayed {total}, lived {lived}"
 
 
 def lifetime_captions(
     lifetime: Lifetime, title: str = "", name: Callable[[dict], str] | None = None
-) -> list[str]:
-    """For each episode its number, what the lifetime is about, and the numbers of its task that change."""
-    about, texts = lifetime_text(lifetime, name), []
-    for number, task in enumerate(lifetime, start=1):
-        changing = {key: value for key, value in task.items() if any(each[key] != value for each in lifetime)}
+) -> list[list[tuple[int, str]]]:
+    """What is told of each episode: its number, what the lifetime is about, and the numbers of its task that change.
+
+    Returns:
+        For each episode and each of its tasks the step at which the task begins, and the text.
+    """
+    about, courses = lifetime_text(lifetime, name), [tasks_of(episode) for episode in lifetime]
+    every = [task for course in courses for _, task in course]
+    unlike = [key for key in every[0] if any(task[key] != every[0][key] for task in every)]
+
+    def text(number: int, task: dict) -> str:
+        changing = {key: task[key] for key in unlike}
         now = f"{about}, {task_text(changing)}" if changing else about
-        texts.append(f"{title}   episode {number} of {len(lifetime)}".strip() + f"\n{now}")
-    return texts
+        return f"{title}   episode {number} of {len(lifetime)}".strip() + f"\n{now}"
+
+    return [[(begin, text(i, task)) for begin, task in course] for i, course in enumerate(courses, start=1)]
 
 
-def _told(picture: np.ndarray, texts: list[str], lives: Lives, episode: int, total: float) -> np.ndarray:
+def _told(
+    picture: np.ndarray,
+    captions: list[list[tuple[int, str]]],
+    lives: Lives,
+    episode: int,
+    step: int,
+    total: float,
+) -> np.ndarray:
+    told = [text for begin, text in captions[episode] if begin <= step][-1]
     before = " ".join(f"{each:.0f}" for each in lives.returns[0, :episode][-6:])
     earlier = f"   earlier: {before}" if before else ""
-    text = f"{texts[episode]}\nreturn so far {total:.0f}{earlier}"
+    text = f"{told}\nreturn so far {total:.0f}{earlier}"
     return caption(picture, text, size=max(12, picture.shape[0] // 24))
 
 

@@ -163,7 +163,7 @@ def draw_lifetimes(env: VectorEnv, num: int, split: str, rng: np.random.Generato
         rng: Draws and shuffles.
 
     Returns:
-        A task per episode, for each lifetime.
+        For each lifetime a task per episode; or pairs of step and task, where tasks change within episodes.
     """
     try:
         every = env.enumerate_lifetimes(split)
@@ -178,19 +178,36 @@ def draw_lifetimes(env: VectorEnv, num: int, split: str, rng: np.random.Generato
 def draw_pairs(
     env: VectorEnv, num: int, split: str, rng: np.random.Generator
 ) -> tuple[list[dict], list[dict]]:
-    """Consecutive tasks of lifetimes: what is adapted on, and what comes next.
+    """Consecutive episodes of lifetimes: the tasks that are adapted on, and what comes next.
 
     Args:
         env: A world whose tasks follow a schedule.
         num: How many pairs, each of a lifetime of its own.
         split: `train` or `test`.
         rng: Draws the lifetimes and the place in each.
+
+    Raises:
+        ValueError: The lifetimes have one episode.
     """
-    lifetimes = draw_lifetimes(env, num, split, rng)
+    lifetimes = check_several(draw_lifetimes(env, num, split, rng))
     at = [int(rng.integers(len(each) - 1)) for each in lifetimes]
     return [each[i] for i, each in zip(at, lifetimes, strict=True)], [
         each[i + 1] for i, each in zip(at, lifetimes, strict=True)
     ]
+
+
+def check_several(lifetimes: list[list[dict]]) -> list[list[dict]]:
+    """Lifetimes to adapt in, as they are.
+
+    Raises:
+        ValueError: They have one episode, after which nothing comes that adaptation could help.
+    """
+    if len(lifetimes[0]) < 2:
+        raise ValueError(
+            "the lifetimes of this world have 1 episode, and adaptation comes after one: expected 2 or more, such as "
+            """lifetime='{"schedule": "switch", "episodes": 3}'"""
+        )
+    return lifetimes
 
 
 def finite_tasks(env: VectorEnv, split: str) -> list[dict] | None:

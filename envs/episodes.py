@@ -10,9 +10,12 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
+from metarl.envs.lifetimes import Course, as_course
 from metarl.envs.progress import Progress
-from metarl.envs.task_distributions import Task
+from metarl.envs.task_distributions import Task, task_id
 from metarl.envs.world import Bools, Floats, World
+
+NEVER = np.iinfo(np.int64).max
 
 
 @dataclass
@@ -35,27 +38,48 @@ class Step:
 class Episodes:
     """n episodes of a world.
 
-    A simulation has a pinned task, or none: then its episodes follow the world's schedule of lifetimes; if the world has
-    none, each draws a training task of its own.
+    A simulation has a pinned task, or several that its episodes go through, or none: then its episodes follow the world's
+    schedule of lifetimes; if the world has none, each draws a training task of its own.
+
+    Args:
+        world: The world.
+        restart_on_seed: Whether a new seed begins the first lifetime; else they go on.
 
     Attributes:
         world: The world.
         elapsed: Steps since the last reset, (n,).
         num_diverged: How many episodes ended because the physics broke down.
         progress: Where simulations are in their lifetimes; None if the world has no schedule.
+
+    Raises:
+        ValueError: If lifetimes shall go on and there are none.
     """
 
-    def __init__(self, world: World):
+    def __init__(self, world: World, restart_on_seed: bool = True):
+        if not isinstance(restart_on_seed, bool):
+            raise ValueError(f"restart_on_seed must be True or False, got {restart_on_seed!r}")
+        if not restart_on_seed and world.lifetime is None:
+            raise ValueError(
+                "restart_on_seed=False goes on with a lifetime, but this world has none: make it with "
+                "lifetime={'schedule': ...} too, or leave restart_on_seed out"
+            )
+        self._restart_on_seed = restart_on_seed
         self.world = world
         num = world.num
-        self.progress = None if world.lifetime is None else Progress(world.lifetime, world.tasks, num)
+        self.progress = (
+            None if world.lifetime is None else Progress(world.lifetime, world.tasks, num, world.horizon)
+        )
         self._all = np.arange(num)
         self._changed = np.zeros(num, np.bool_)
         self._fresh = np.ones(num, np.bool_)
         self.elapsed = np.zeros(num, np.int64)
         self.num_diverged = 0
         self._tasks: list[Task | None] = [None] * num
-        self._pinned: list[Task | None] = [None] * num
+        self._task_ids = np.full(num, -1)
+        self._pinned: list[Course | None] = [None] * num
+        self._ahead: list[Course] = [[] for _ in range(num)]
+        self._next_change = np.full(num, NEVER)
+        self._changes_ahead = False
         self._pending = np.ones(num, np.bool_)
         self._must_reset = True
         self._last = np.zeros((num, world.observation_size))
@@ -73,18 +97,27 @@ class Episodes:
         """Copy of the last observations, (len(ids), D)."""
         return np.array(self._last[ids])
 
-    def pin(self, tasks: Sequence[Task | None], rows: Sequence[int]) -> None:
-        """Give simulations their tasks, from their next reset on; None draws a new one at each reset."""
-        checked = [None if task is None else self.world.tasks.check(task) for task in tasks]
+    def pin(self, tasks: Sequence[Task | Course | None], rows: Sequence[int]) -> None:
+        """Give simulations their tasks, from their next reset on.
+
+        Args:
+            tasks: For each a task; or what each episode goes through, pairs of the step at which a task begins and the
+                task; or None, to draw a new one at each reset.
+            rows: The simulations.
+
+        Raises:
+            ValueError: If a task is malformed, or the steps do not rise from 0.
+        """
+        checked = [None if task is None else as_course(task, self.world.tasks) for task in tasks]
         for row, task in zip(rows, checked, strict=True):
             self._pinned[row] = task
         self._pending[list(rows)] = True
         self._must_reset = True
 
     def restart(self, index: int) -> None:
-        """Begin a simulation's first lifetime at its next reset, because it has got a new seed."""
-        self._fresh[index] = True
-        if self.progress is not None:
+        """Take note that a simulation has got a new seed: its next reset begins its first lifetime, unless they go on."""
+        self._fresh[index] |= self._restart_on_seed
+        if self.progress is not None and (self._restart_on_seed or not self.progress.begun(index)):
             self.progress.restart(index)
 
     def skip(self, ids: NDArray[np.intp], new_lifetime: Any) -> None:
@@ -111,9 +144,9 @@ class Episodes:
         Raises:
             ResetNeeded: If none was set and none was drawn yet.
         """
-        task = self._tasks[index]
-        if self._pending[index] and self._pinned[index] is not None:
-            task = self._pinned[index]
+        task, pinned = self._tasks[index], self._pinned[index]
+        if self._pending[index] and pinned is not None:
+            task = pinned[0][1]
         if task is None:
             raise ResetNeeded("no task yet: set one with set_task(), or call reset() to draw one")
         return copy.deepcopy(task)
@@ -130,7 +163,9 @@ class Episodes:
             First observations, (len(ids), D).
         """
         world = self.world
-        self._change({index: self._first(index, rng) for index, rng in zip(ids.tolist(), rngs, strict=True)})
+        courses = {index: self._course(index, rng) for index, rng in zip(ids.tolist(), rngs, strict=True)}
+        self._change({index: course[0][1] for index, course in courses.items()})
+        self._look_ahead({index: course[1:] for index, course in courses.items()})
         self._changed[ids] &= ~self._fresh[ids]
         self._fresh[ids] = False
         world.begin(ids, rngs)
@@ -141,24 +176,41 @@ class Episodes:
         self._last[ids] = first
         return first
 
-    def _first(self, index: int, rng: np.random.Generator) -> Task:
-        """The task that the next episode of a simulation begins with."""
+    def _course(self, index: int, rng: np.random.Generator) -> Course:
+        """What the next episode of a simulation goes through."""
         pinned, progress = self._pinned[index], self.progress
         if progress is None:
-            return self.world.tasks.sample(1, "train", rng)[0] if pinned is None else pinned
+            return [(0, self.world.tasks.sample(1, "train", rng)[0])] if pinned is None else pinned
         progress.root(index, rng)
         if pinned is None:
             return progress.enter(index)
         progress.leave(index)
         return pinned
 
+    def _look_ahead(self, ahead: dict[int, Course]) -> None:
+        """Note which tasks are still to begin in the episodes of simulations."""
+        for index, course in ahead.items():
+            self._ahead[index] = course
+            self._next_change[index] = course[0][0] if course else NEVER
+        self._changes_ahead = any(self._ahead)
+
+    def _switch(self, rows: NDArray[np.intp]) -> None:
+        """Go on with the next tasks of the episodes of simulations where they are due."""
+        self._changed[...] = False
+        if not self._changes_ahead:
+            return
+        due = rows[self.elapsed[rows] == self._next_change[rows]].tolist()
+        if due:
+            self._change({index: self._ahead[index][0][1] for index in due})
+            self._look_ahead({index: self._ahead[index][1:] for index in due})
+
     def _change(self, tasks: dict[int, Task]) -> None:
         """Give simulations their tasks, and note which are new to them."""
-        if not tasks:
-            return
         new = {index: task for index, task in tasks.items() if task != self._tasks[index]}
         for index, task in new.items():
             self._tasks[index] = task
+            if self.progress is not None:
+                self._task_ids[index] = task_id(task)
         if new:
             self.world.apply(np.array(list(new)), list(new.values()))
         self._changed[list(tasks)] = [index in new for index in tasks]
@@ -169,7 +221,7 @@ class Episodes:
         if self.progress is not None:
             info["lifetime"] = int(self.progress.lifetime[index])
             info["episode_index"] = int(self.progress.episode[index])
-            info["task_id"] = int(self.progress.task[index])
+            info["task_id"] = int(self._task_ids[index])
             if self.progress.round is not None:
                 info["round_index"] = int(self.progress.round[index])
             info["lifetime_end"] = False
@@ -190,9 +242,7 @@ class Episodes:
         """
         self._check_ready(ids)
         clipped = self._clip(actions)
-        if self.progress is not None:
-            self._changed[...] = False
-            self._change(self.progress.switches(self.elapsed, self._all if ids is None else ids))
+        self._switch(self._all if ids is None else ids)
         outcome = self.world.advance(clipped, ids)
         reward = sum(outcome.terms.values())
         self.elapsed += 1
@@ -207,7 +257,7 @@ class Episodes:
         if self.progress is not None:
             values["lifetime"] = self.progress.lifetime.copy()
             values["episode_index"] = self.progress.episode.copy()
-            values["task_id"] = self.progress.task.copy()
+            values["task_id"] = self._task_ids.copy()
             if self.progress.round is not None:
                 values["round_index"] = self.progress.round
             values["lifetime_end"] = self.progress.ends(outcome.terminated | truncated)
@@ -260,7 +310,9 @@ class Episodes:
             "world": copy.deepcopy(self.world.get_state()),
             "elapsed": self.elapsed.copy(),
             "tasks": copy.deepcopy(self._tasks),
+            "task_ids": self._task_ids.copy(),
             "pinned": copy.deepcopy(self._pinned),
+            "ahead": copy.deepcopy(self._ahead),
             "pending": self._pending.copy(),
             "last": self._last.copy(),
             "num_diverged": self.num_diverged,
@@ -282,7 +334,9 @@ class Episodes:
             self.progress.set_state(state["progress"])
         self._fresh[...] = state["fresh"]
         self._tasks = copy.deepcopy(state["tasks"])
+        self._task_ids[...] = state["task_ids"]
         self._pinned = copy.deepcopy(state["pinned"])
+        self._look_ahead(dict(enumerate(copy.deepcopy(state["ahead"]))))
         known = [index for index, task in enumerate(self._tasks) if task is not None]
         if known:
             self.world.apply(np.array(known), [self._tasks[index] for index in known])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box
 
-from metarl.envs.lifetimes import Schedule, as_schedule
+from metarl.envs.lifetimes import Course, Schedule, as_schedule
 from metarl.envs.task_distributions import Task
 from metarl.envs.world import World
 from metarl.names import nearest, unknown
@@ -38,7 +38,7 @@ def make_world(
     """
     module, name = world.split(":")
     kind = getattr(import_module(f"metarl.envs.{module}"), name)
-    check_arguments(kind, arguments, "lifetime")
+    check_arguments(kind, arguments, "lifetime", "restart_on_seed")
     made = kind(num=num, num_threads=num_threads, **arguments)
     if lifetime is not None:
         made.lifetime = as_schedule(lifetime)
@@ -85,30 +85,37 @@ def _schedule(world: World) -> Schedule:
         raise ValueError(
             f"the tasks of {type(world).__name__} follow no schedule: give one, such as {example}"
         )
-    if world.lifetime.every is not None:
-        raise ValueError(
-            f"the lifetimes of {world.lifetime} have no list of one task for each episode: their tasks change within "
-            "the episodes. Live them by reset() without a task"
-        )
     return world.lifetime
+
+
+def _episodes(world: World, lifetime: list[Task]) -> list[Task] | list[Course]:
+    """A lifetime as it can be pinned, episode by episode."""
+    schedule = _schedule(world)
+    if schedule.every is None:
+        return lifetime
+    return [schedule.course(lifetime, number, world.horizon) for number in range(schedule.episodes)]
 
 
 def sample_lifetimes(
     world: World, num: int, split: str, rng: np.random.Generator | int | None
-) -> list[list[Task]]:
+) -> list[list[Task]] | list[list[Course]]:
     """Draw lifetimes of a world from a split.
 
+    Returns:
+        For each episode of each a task; or where tasks change within episodes, pairs of the step at which a task begins
+        and the task. Either can be pinned.
+
     Raises:
-        ValueError: If its tasks follow no schedule, or change within episodes.
+        ValueError: If its tasks follow no schedule.
     """
     rng = np.random.default_rng(rng)
-    return [_schedule(world).draw(world.tasks, split, rng) for _ in range(num)]
+    return [_episodes(world, _schedule(world).draw(world.tasks, split, rng)) for _ in range(num)]
 
 
-def enumerate_lifetimes(world: World, split: str) -> list[list[Task]]:
-    """Every lifetime of a split.
+def enumerate_lifetimes(world: World, split: str) -> list[list[Task]] | list[list[Course]]:
+    """Every lifetime of a split, as :func:`sample_lifetimes` gives them.
 
     Raises:
-        ValueError: If they are too many, or the world's tasks follow no schedule, or change within episodes.
+        ValueError: If they are too many, or the world's tasks follow no schedule.
     """
-    return _schedule(world).enumerate(world.tasks, split)
+    return [_episodes(world, each) for each in _schedule(world).enumerate(world.tasks, split)]

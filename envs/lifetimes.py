@@ -16,6 +16,9 @@ from metarl.configs import from_dict
 from metarl.envs.task_distributions import Task, TaskDistribution
 from metarl.names import unknown
 
+Course = list[tuple[int, Task]]
+"""What an episode goes through: each of its tasks, after the step at which it begins. The first begins at 0."""
+
 
 class Schedule(ABC):
     """What makes lifetimes of tasks.
@@ -35,6 +38,19 @@ class Schedule(ABC):
     @abstractmethod
     def draw(self, tasks: TaskDistribution, split: str, rng: np.random.Generator) -> list[Task]:
         """One lifetime: a task for each episode; ``per_episode`` of them, one after another, if they are several."""
+
+    def course(self, lifetime: list[Task], number: int, horizon: int) -> Course:
+        """What an episode of a lifetime goes through.
+
+        Args:
+            lifetime: As :meth:`draw` gives it.
+            number: Of the episode, from 0.
+            horizon: Steps of an episode.
+        """
+        if self.every is None:
+            return [(0, lifetime[number])]
+        own = lifetime[number * self.per_episode : (number + 1) * self.per_episode]
+        return [(begin, own[turn % len(own)]) for turn, begin in enumerate(range(0, horizon, self.every))]
 
     def enumerate(self, tasks: TaskDistribution, split: str) -> list[list[Task]]:
         """Every lifetime of a split.
@@ -234,6 +250,28 @@ def as_schedule(given: Schedule | Mapping[str, Any] | str) -> Schedule:
     if name not in SCHEDULES:
         raise unknown("schedule", name, SCHEDULES)
     return from_dict(SCHEDULES[name], {key: value for key, value in fields.items() if key != "schedule"})
+
+
+def is_course(given: Any) -> bool:
+    """Whether something is meant as the course of one episode, and not as a task or a list of one for each simulation."""
+    first = given[0] if isinstance(given, list | tuple) and given else None
+    return isinstance(first, list | tuple) and len(first) == 2 and isinstance(first[0], int | np.integer)
+
+
+def as_course(given: Any, tasks: TaskDistribution) -> Course:
+    """A checked copy of a course, or of a task that lasts for the whole episode.
+
+    Raises:
+        ValueError: If a task is none of the distribution, or the steps do not rise from 0.
+    """
+    if not is_course(given):
+        return [(0, tasks.check(given))]
+    if not all(is_course([each]) for each in given):
+        raise ValueError(f"the tasks of an episode are pairs of a step and a task, got {given!r}")
+    begins = [int(begin) for begin, _ in given]
+    if begins[0] != 0 or any(one >= other for one, other in pairwise(begins)):
+        raise ValueError(f"the tasks of an episode must begin at rising steps, the first at 0, got {begins}")
+    return [(begin, tasks.check(task)) for begin, (_, task) in zip(begins, given, strict=True)]
 
 
 def _at_least(least: int, **numbers: int) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.envs.lifetimes import Schedule
+from metarl.envs.lifetimes import Course, Schedule
 from metarl.envs.task_distributions import Task, TaskDistribution
 
 Root = tuple[Any, tuple[int, ...]]
@@ -17,20 +17,23 @@ class Progress:
     Lifetime k of a simulation is drawn by a generator of its own: child k of the simulation's seed. So it is the same
     whatever else was drawn, done or skipped before. All of them are training lifetimes.
 
+    Args:
+        schedule: What draws lifetimes.
+        tasks: What it draws from.
+        num: n.
+        horizon: Steps of an episode.
+
     Attributes:
         schedule: What draws lifetimes.
         lifetime: Number of the lifetime at hand, (n,); -1 where the task is pinned.
         episode: Number of the episode in its lifetime, (n,); -1 where the task is pinned.
-        task: Place of the task at hand in its lifetime, (n,); -1 where it is pinned. That of the episode, unless tasks
-            switch within episodes.
     """
 
-    def __init__(self, schedule: Schedule, tasks: TaskDistribution, num: int):
+    def __init__(self, schedule: Schedule, tasks: TaskDistribution, num: int, horizon: int):
         schedule.check(tasks)
-        self.schedule, self._tasks = schedule, tasks
+        self.schedule, self._tasks, self._horizon = schedule, tasks, horizon
         self.lifetime = np.full(num, -1)
         self.episode = np.full(num, -1)
-        self.task = np.full(num, -1)
         self._reached: list[tuple[int, int] | None] = [None] * num
         self._roots: list[Root | None] = [None] * num
         self._drawn: list[list[Task] | None] = [None] * num
@@ -41,6 +44,10 @@ class Progress:
         """Number of the round in its game, (n,), -1 where the task is pinned; None where there are no rounds."""
         per_round = self.schedule.episodes_per_round
         return None if per_round is None else self.episode // per_round
+
+    def begun(self, index: int) -> bool:
+        """Whether a simulation has begun a lifetime since its seed."""
+        return self._reached[index] is not None
 
     def restart(self, index: int) -> None:
         """Forget a simulation's lifetimes: it has got a new seed."""
@@ -59,13 +66,13 @@ class Progress:
 
     def leave(self, index: int) -> None:
         """Begin an episode with a pinned task: it is no part of any lifetime."""
-        self.lifetime[index] = self.episode[index] = self.task[index] = -1
+        self.lifetime[index] = self.episode[index] = -1
 
-    def enter(self, index: int) -> Task:
+    def enter(self, index: int) -> Course:
         """Begin the next episode of a simulation's lifetime, or of its next lifetime; its root must be known.
 
         Returns:
-            Its first task.
+            What it goes through.
         """
         reached = self._reached[index]
         if reached is None:
@@ -79,32 +86,21 @@ class Progress:
         self._skip[index] = False
         self._reached[index] = (lifetime, episode)
         self.lifetime[index], self.episode[index] = lifetime, episode
-        return self._task(index, 0)
-
-    def switches(self, elapsed: NDArray[np.int64], rows: NDArray[np.intp]) -> dict[int, Task]:
-        """Tasks that some simulations go on with, after so many steps (n,) of their episodes."""
-        every = self.schedule.every
-        if every is None:
-            return {}
-        due = rows[(elapsed[rows] % every == 0) & (elapsed[rows] > 0) & (self.episode[rows] >= 0)]
-        return {index: self._task(index, int(elapsed[index]) // every) for index in due.tolist()}
+        return self.schedule.course(self._lifetime(index, lifetime), episode, self._horizon)
 
     def ends(self, finished: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Where an episode that has finished was the last of its lifetime, (n,)."""
         return finished & (self.episode == self.schedule.episodes - 1)
 
-    def _task(self, index: int, stage: int) -> Task:
-        """Go on with a task of the episode at hand: the first, or after some switches another."""
-        reached, root, drawn = self._reached[index], self._roots[index], self._drawn[index]
-        assert reached is not None
+    def _lifetime(self, index: int, number: int) -> list[Task]:
+        """The lifetime at hand of a simulation, as the schedule draws it."""
+        root, drawn = self._roots[index], self._drawn[index]
         assert root is not None
         if drawn is None:
-            seed = np.random.SeedSequence(root[0], spawn_key=(*root[1], reached[0]))
+            seed = np.random.SeedSequence(root[0], spawn_key=(*root[1], number))
             drawn = self.schedule.draw(self._tasks, "train", np.random.default_rng(seed))
             self._drawn[index] = drawn
-        count = self.schedule.per_episode
-        self.task[index] = reached[1] * count + stage % count
-        return drawn[self.task[index]]
+        return drawn
 
     def get_state(self, rngs: list[np.random.Generator]) -> dict[str, Any]:
         """Everything but the tasks, which are drawn again.
@@ -117,7 +113,6 @@ class Progress:
         return {
             "lifetime": self.lifetime.copy(),
             "episode": self.episode.copy(),
-            "task": self.task.copy(),
             "reached": list(self._reached),
             "roots": list(self._roots),
             "skip": self._skip.copy(),
@@ -126,7 +121,6 @@ class Progress:
     def set_state(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`get_state` gave."""
         self.lifetime[...], self.episode[...] = state["lifetime"], state["episode"]
-        self.task[...] = state["task"]
         self._reached, self._roots = list(state["reached"]), list(state["roots"])
         self._drawn = [None] * len(self._drawn)
         self._skip[...] = state["skip"]

@@ -7,7 +7,7 @@ import numpy as np
 
 from metarl.envs import faces
 from metarl.envs.episodes import Episodes
-from metarl.envs.lifetimes import Schedule
+from metarl.envs.lifetimes import Course, Schedule
 from metarl.envs.rendering import Screen
 from metarl.envs.task_distributions import Task, TaskDistribution
 
@@ -25,6 +25,8 @@ class WorldEnv(gymnasium.Env):
         num_threads: Of no use to one simulation; taken so that both faces take the same arguments.
         lifetime: What the tasks of episodes follow where none is pinned: a schedule of :mod:`metarl.envs.lifetimes`, or
             its JSON form, such as ``{"schedule": "drift", "episodes": 10}``; by default the world's own, if it has any.
+        restart_on_seed: Whether a reset with a seed begins lifetime 0. If not, it begins the next episode as any other
+            reset does, and the seed is only for initial states; lifetimes follow the seed of the reset that began them.
         **arguments: Those of the world.
     """
 
@@ -38,17 +40,24 @@ class WorldEnv(gymnasium.Env):
         height: int = 480,
         num_threads: int | None = 1,
         lifetime: Schedule | dict[str, Any] | str | None = None,
+        restart_on_seed: bool = True,
         **arguments: Any,
     ):
         faces.check_render_mode(render_mode)
         self._arguments = dict(
-            world=world, render_mode=render_mode, width=width, height=height, lifetime=lifetime, **arguments
+            world=world,
+            render_mode=render_mode,
+            width=width,
+            height=height,
+            lifetime=lifetime,
+            restart_on_seed=restart_on_seed,
+            **arguments,
         )
         self.world = faces.make_world(world, 1, 1, lifetime, arguments)
         self.observation_space, self.action_space = faces.spaces(self.world)
         self.metadata = {**self.metadata, "render_fps": round(1 / self.world.dt)}
         self.render_mode, self.horizon = render_mode, self.world.horizon
-        self._episodes = Episodes(self.world)
+        self._episodes = Episodes(self.world, restart_on_seed)
         self._screen = Screen(width, height)
         self._ended = False
 
@@ -70,26 +79,27 @@ class WorldEnv(gymnasium.Env):
 
     def sample_lifetimes(
         self, num: int, split: str = "train", rng: np.random.Generator | int | None = None
-    ) -> list[list[Task]]:
-        """Draw lifetimes from a split: a task for each episode.
+    ) -> list[list[Task]] | list[list[Course]]:
+        """Draw lifetimes from a split: what to pin for each episode; see :func:`metarl.envs.faces.sample_lifetimes`.
 
         Raises:
-            ValueError: If the tasks follow no schedule, or change within episodes.
+            ValueError: If the tasks follow no schedule.
         """
         return faces.sample_lifetimes(self.world, num, split, rng)
 
-    def enumerate_lifetimes(self, split: str = "train") -> list[list[Task]]:
+    def enumerate_lifetimes(self, split: str = "train") -> list[list[Task]] | list[list[Course]]:
         """Every lifetime of a split.
 
         Raises:
-            ValueError: If they are too many, or the tasks follow no schedule, or change within episodes.
+            ValueError: If they are too many, or the tasks follow no schedule.
         """
         return faces.enumerate_lifetimes(self.world, split)
 
-    def set_task(self, task: Task | None) -> None:
+    def set_task(self, task: Task | Course | None) -> None:
         """Pin a task from the next reset on, which must come before any step.
 
-        None goes on with the schedule of lifetimes, or without one draws anew each time.
+        In place of a task may stand what each episode goes through, such as ``[(0, task), (100, other)]``. None goes on
+        with the schedule of lifetimes, or without one draws anew each time.
         """
         self._episodes.pin([task], [0])
 
@@ -101,7 +111,8 @@ class WorldEnv(gymnasium.Env):
         """Start an episode.
 
         Args:
-            seed: Starts anew, with the first lifetime if there is a schedule.
+            seed: Starts anew, with the first lifetime if there is a schedule, unless the world was made with
+                ``restart_on_seed=False``.
             options: ``{"task": task}`` is ``set_task(task)`` before the reset; ``{"new_lifetime": True}`` begins the
                 next lifetime.
         """

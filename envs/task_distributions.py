@@ -108,6 +108,23 @@ class TaskDistribution(ABC):
         return f"{type(self).__name__}({', '.join(self.keys)}; split {self.split_hash[:8]})"
 
 
+def task_id(task: Task) -> int:
+    """A number that names a task: the same for equal tasks, on every machine and in every process.
+
+    It is below 2 ** 53, so that JSON and floats hold it exactly. Unequal tasks have different ones, but for a chance of
+    about n ** 2 / 2 ** 54 that two of n tasks have the same.
+    """
+    text = json.dumps({key: _as_floats(value) for key, value in task.items()}, sort_keys=True)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 11
+
+
+def _as_floats(value: Any) -> Any:
+    """What is equal becomes the same text: 1 and 1.0, 0.0 and -0.0, lists and arrays."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_as_floats(each) for each in value]
+    return value if isinstance(value, str) else float(value) + 0.0
+
+
 def check_split(split: str) -> None:
     """Refuse a split that does not exist.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from metarl.envs import faces
 from metarl.envs.episodes import Episodes
-from metarl.envs.lifetimes import Schedule
+from metarl.envs.lifetimes import Course, Schedule, is_course
 from metarl.envs.rendering import Screen
 from metarl.envs.task_distributions import Task, TaskDistribution
 
@@ -34,6 +34,8 @@ class WorldVectorEnv(VectorEnv):
         num_threads: C++ threads; by default one for each core.
         lifetime: What the tasks of episodes follow where none is pinned: a schedule of :mod:`metarl.envs.lifetimes`, or
             its JSON form, such as ``{"schedule": "drift", "episodes": 10}``; by default the world's own, if it has any.
+        restart_on_seed: Whether a reset with a seed begins lifetime 0. If not, it begins the next episode as any other
+            reset does, and the seed is only for initial states; lifetimes follow the seed of the reset that began them.
         **arguments: Those of the world.
     """
 
@@ -49,6 +51,7 @@ class WorldVectorEnv(VectorEnv):
         height: int = 480,
         num_threads: int | None = None,
         lifetime: Schedule | dict[str, Any] | str | None = None,
+        restart_on_seed: bool = True,
         **arguments: Any,
     ):
         faces.check_render_mode(render_mode)
@@ -62,6 +65,7 @@ class WorldVectorEnv(VectorEnv):
             height=height,
             num_threads=num_threads,
             lifetime=lifetime,
+            restart_on_seed=restart_on_seed,
             **arguments,
         )
         self.world = faces.make_world(world, num_envs, num_threads, lifetime, arguments)
@@ -71,7 +75,7 @@ class WorldVectorEnv(VectorEnv):
         self.action_space = batch_space(self.single_action_space, num_envs)
         fps = round(1 / self.world.dt)
         self.metadata = {**self.metadata, "render_fps": fps, "autoreset_mode": self.autoreset_mode}
-        self._episodes = Episodes(self.world)
+        self._episodes = Episodes(self.world, restart_on_seed)
         self._rngs: list[np.random.Generator | None] = [None] * num_envs
         self._seeds: list[int] = [-1] * num_envs
         self._terminated = np.zeros(num_envs, np.bool_)
@@ -116,40 +120,42 @@ class WorldVectorEnv(VectorEnv):
 
     def sample_lifetimes(
         self, num: int, split: str = "train", rng: np.random.Generator | int | None = None
-    ) -> list[list[Task]]:
-        """Draw lifetimes from a split: a task for each episode.
+    ) -> list[list[Task]] | list[list[Course]]:
+        """Draw lifetimes from a split: what to pin for each episode; see :func:`metarl.envs.faces.sample_lifetimes`.
 
         Raises:
-            ValueError: If the tasks follow no schedule, or change within episodes.
+            ValueError: If the tasks follow no schedule.
         """
         return faces.sample_lifetimes(self.world, num, split, rng)
 
-    def enumerate_lifetimes(self, split: str = "train") -> list[list[Task]]:
+    def enumerate_lifetimes(self, split: str = "train") -> list[list[Task]] | list[list[Course]]:
         """Every lifetime of a split.
 
         Raises:
-            ValueError: If they are too many, or the tasks follow no schedule, or change within episodes.
+            ValueError: If they are too many, or the tasks follow no schedule.
         """
         return faces.enumerate_lifetimes(self.world, split)
 
-    def set_task(self, task: Task | Sequence[Task | None] | None) -> None:
+    def set_task(self, task: Task | Course | Sequence[Task | Course | None] | None) -> None:
         """Pin one task, or a list of one for each simulation, from the next reset on.
 
-        The reset must come before the next step. None goes on with the schedule of lifetimes, or without one draws a
-        new training task at each reset.
+        The reset must come before the next step. In place of a task may stand what each episode goes through, such as
+        ``[(0, task), (100, other)]``. None goes on with the schedule of lifetimes, or without one draws a new training
+        task at each reset.
 
         Raises:
             ValueError: If a list has another length than there are simulations, or a task is malformed.
         """
-        tasks = [task] * self.num_envs if task is None or isinstance(task, dict) else list(task)
+        one = task is None or isinstance(task, dict) or is_course(task)
+        tasks = [task] * self.num_envs if one else list(task)
         if len(tasks) != self.num_envs:
             raise ValueError(
                 f"expected one task or {self.num_envs}, one for each simulation, got {len(tasks)}"
             )
         self.set_task_of(range(self.num_envs), tasks)
 
-    def set_task_of(self, rows: Sequence[int], tasks: Sequence[Task | None]) -> None:
-        """Pin the tasks of some simulations, one each, from their next reset on."""
+    def set_task_of(self, rows: Sequence[int], tasks: Sequence[Task | Course | None]) -> None:
+        """Pin the tasks of some simulations, one each or what each episode goes through, from their next reset on."""
         self._episodes.pin(tasks, rows)
 
     def get_task(self) -> list[Task]:
@@ -160,7 +166,8 @@ class WorldVectorEnv(VectorEnv):
         """Start episodes.
 
         Args:
-            seed: One for each simulation, or s for the seeds s, s+1, s+2 ...
+            seed: One for each simulation, or s for the seeds s, s+1, s+2 ... Those that get one start anew, with their
+                first lifetime unless the world was made with ``restart_on_seed=False``.
             options: ``{"task": task}`` or ``{"tasks": [task, ...]}`` set tasks first, as :meth:`set_task` does;
                 ``{"reset_mask": mask}`` resets only the simulations where the mask (n,) is true;
                 ``{"new_lifetime": True}``, or a mask (n,), begins the next lifetime.

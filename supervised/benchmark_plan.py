@@ -36,7 +36,6 @@ PAPER_UPDATES = {
 }
 """Updates that the papers or their code name; 20,000 where they name none (they then stop by validation)."""
 PAPER_DEFAULT = 20_000
-VALIDATION_EPISODES = 200
 TEST_EPISODES = {"small": 600, "paper": 2_000}
 
 
@@ -58,6 +57,8 @@ class Benchmark:
     """Updates of each training; unset, what the budget says."""
     test_episodes: int | None = None
     """Test episodes; unset, what the budget says."""
+    validation_episodes: int = 200
+    """Episodes of a validation while it trains, always the same ones."""
     out: str = "runs/fewshot-benchmark"
     """Folder of the tables and of the runs."""
     device: Device = "auto"
@@ -83,8 +84,10 @@ class Benchmark:
         for name in ("methods", "settings", "seeds"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty, expected one or more")
-        if self.updates is not None and self.updates < 1:
-            raise ValueError(f"updates={self.updates}, expected 1 or more")
+        for name, least in (("updates", 1), ("test_episodes", 1), ("validation_episodes", 2)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name}={value}, expected {least} or more")
 
     @property
     def names(self) -> list[str]:
@@ -143,7 +146,7 @@ def jobs(benchmark: Benchmark) -> Iterator[Job]:
                     device=benchmark.device,
                     evaluate_every=every,
                     checkpoint_every=every,
-                    validation_episodes=VALIDATION_EPISODES,
+                    validation_episodes=benchmark.validation_episodes,
                     data_root=benchmark.data_root,
                 )
                 yield Job(method, setting, seed, experiment, config)

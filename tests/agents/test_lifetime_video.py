@@ -66,11 +66,11 @@ def test_a_replay_is_what_was_lived(walker, blind):
     seeds = episode_seeds(np.random.default_rng(4), 1, 3)[:, 0].tolist()
     env = blind(HEXAPOD, horizon=12)
     shown = list(replayed(env, FADING, seeds, lives))
-    assert [episode for _, episode, _ in shown] == [0] * 13 + [1] * 13 + [2] * 13
-    np.testing.assert_allclose([shown[i][2] for i in (12, 25, 38)], lives.returns[0], rtol=1e-5)
-    assert [shown[i][2] for i in (0, 13, 26)] == [0.0, 0.0, 0.0]
+    assert [episode for _, episode, _, _ in shown] == [0] * 13 + [1] * 13 + [2] * 13
+    np.testing.assert_allclose([shown[i][3] for i in (12, 25, 38)], lives.returns[0], rtol=1e-5)
+    assert [shown[i][3] for i in (0, 13, 26)] == [0.0, 0.0, 0.0]
     limited = list(replayed(env, FADING, seeds, lives, limit=4))
-    assert [total for _, _, total in limited[:5]] == [total for _, _, total in shown[:5]]
+    assert [total for *_, total in limited[:5]] == [total for *_, total in shown[:5]]
     assert len(limited) == 15
 
 
@@ -108,10 +108,10 @@ def test_the_film_has_every_episode_with_its_caption(agent, blind, written, monk
 
 
 def test_captions_name_the_pair_and_the_torque():
-    assert lifetime_captions(FADING, "ours", lambda task: "back")[1] == (
-        "ours   episode 2 of 3\nlegs 1 2: back, torque 0.667"
-    )
-    assert lifetime_captions([{"direction": 1.0}] * 2)[0] == "episode 1 of 2\ndirection 1"
+    assert lifetime_captions(FADING, "ours", lambda task: "back")[1] == [
+        (0, "ours   episode 2 of 3\nlegs 1 2: back, torque 0.667")
+    ]
+    assert lifetime_captions([{"direction": 1.0}] * 2)[0] == [(0, "episode 1 of 2\ndirection 1")]
 
 
 def test_a_lifetime_is_chosen_by_what_its_tasks_share():

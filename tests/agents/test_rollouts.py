@@ -38,6 +38,20 @@ def test_a_rollout_is_what_the_world_says_of_its_actions():
             np.testing.assert_allclose(reward, sampled.rewards[t, b, h].item(), rtol=1e-6)
 
 
+def test_a_task_that_changes_within_the_episode_changes_the_reward_from_then_on():
+    """The direction is in the reward alone, so that all three rollouts act alike and move alike."""
+    ahead, back = {"direction": 1.0}, {"direction": -1.0}
+    course = [(0, ahead), (5, back), (9, ahead)]
+    switched, one, other = (
+        act("metarl/CheetahDir-v0", [tasks, back], 2, horizon=12)[1] for tasks in (course, ahead, back)
+    )
+    torch.testing.assert_close(switched.raw_obs, one.raw_obs, rtol=0, atol=0)
+    expected = torch.cat([one.rewards[..., :5], other.rewards[..., 5:9], one.rewards[..., 9:]], -1)
+    torch.testing.assert_close(switched.rewards[0], expected[0], rtol=0, atol=0)
+    assert not torch.equal(switched.rewards[0], one.rewards[0])
+    torch.testing.assert_close(switched.rewards[1], one.rewards[1], rtol=0, atol=0)  # the other stays
+
+
 def test_an_episode_that_ends_early_is_masked_from_then_on():
     env = make_world("metarl/HopperParams-v0", 1)
     task = env.sample_tasks(1, rng=np.random.default_rng(0))[0]

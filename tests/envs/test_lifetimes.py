@@ -12,6 +12,7 @@ from stable_baselines3.common.env_checker import check_env as check_for_sb3
 
 from metarl.envs.lifetimes import Drift, Redraw, Switch
 from metarl.envs.sb3 import as_sb3
+from metarl.envs.task_distributions import task_id
 
 SEED = 11
 KEYS = ("lifetime", "episode_index", "task_id", "lifetime_end", "task_changed")
@@ -159,6 +160,55 @@ def test_new_lifetime():
         env.reset(options={"new_lifetime": "yes"})
 
 
+def test_a_seed_goes_on_with_the_lifetime_where_it_shall_not_restart():
+    arguments = {"horizon": 2, "lifetime": Drift(3)}
+    env = make("metarl/CheetahVel-v0", **arguments, restart_on_seed=False)
+    other = make("metarl/CheetahVel-v0", **arguments)
+    full = [info["task"] for info in life(other, 9, seed=3)]
+    for number in range(7):
+        observation, info = env.reset(seed=3 + number)
+        assert (place(info), info["task"]) == (divmod(number, 3), full[number])
+        assert info["task_changed"] is (number > 0)
+        np.testing.assert_array_equal(observation, other.reset(seed=3 + number)[0])  # starts are the seed's
+    _, info = env.reset(seed=99, options={"new_lifetime": True})
+    assert (place(info), info["task"]) == ((3, 0), life(other, 10, seed=3)[9]["task"])
+    twin = pickle.loads(pickle.dumps(env))
+    assert place(twin.reset(seed=0)[1]) == place(env.reset(seed=0)[1]) == (3, 1)
+
+
+def test_lifetimes_that_go_on_follow_the_seed_that_began_them():
+    env = make("metarl/CheetahVel-v0", lifetime=Drift(3), restart_on_seed=False)
+    expected = make("metarl/CheetahVel-v0", lifetime=Drift(3)).reset(seed=7)[1]["task"]
+    pickle.dumps(env)  # looks at the generator before there is a seed
+    env.reset(seed=5, options={"task": {"velocity": 1.25}})
+    env.set_task(None)
+    _, info = env.reset(seed=7)
+    assert (place(info), info["task"], info["task_changed"]) == ((0, 0), expected, True)
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
+@pytest.mark.parametrize(("world", "lifetime"), CASES)
+def test_faces_agree_where_a_seed_goes_on(world, lifetime, mode):
+    arguments = {"horizon": 5, "lifetime": lifetime, "restart_on_seed": False}
+    ours = make_vec(world, autoreset_mode=mode, **arguments)
+    theirs = SyncVectorEnv([lambda: gymnasium.make(world, **arguments)] * 3, autoreset_mode=mode)
+    for seed in (SEED, SEED + 5, [4, None, 4], SEED):
+        assert_same(ours.reset(seed=seed), theirs.reset(seed=seed))
+        for number, action in enumerate(actions_for(ours, 7)):
+            assert_same(ours.step(action), theirs.step(action), f"step {number}")
+    assert ours.reset(seed=SEED)[1]["lifetime"].min() >= 1  # by default 0
+
+
+@pytest.mark.parametrize("face", [make, make_vec])
+def test_what_cannot_go_on_says_so(face):
+    with pytest.raises(ValueError, match="this world has none"):
+        face("metarl/CheetahVel-v0", restart_on_seed=False)
+    with pytest.raises(ValueError, match="must be True or False, got 'no'"):
+        face("metarl/CheetahVel-v0", lifetime="drift", restart_on_seed="no")
+    with pytest.raises(ValueError, match="did you mean 'restart_on_seed'"):
+        face("metarl/CheetahVel-v0", lifetime="drift", restart_on_sed=False)
+
+
 def test_new_lifetime_of_some():
     env = make_vec("metarl/CheetahVel-v0", lifetime=Drift(3))
     env.reset(seed=3)
@@ -277,6 +327,76 @@ def test_switch_changes_the_physics_and_only_those():
     assert switched == [False] * 4 + [True] + [False] * 3
 
 
+@pytest.mark.parametrize("world", ["metarl/WalkerParams-v0", "metarl/AntDir-v0"])
+def test_a_pinned_course_is_lived_as_the_schedule_lives_it(world):
+    """Pinned in a world without a schedule, with both faces, it gives the same numbers as the schedule that drew it."""
+    schedule = Switch(every=3, per_episode=2, episodes=2)
+    env = make(world, horizon=8, lifetime=schedule)
+    pinned = make(world, horizon=8)
+    several = make_vec(world, 2, horizon=8, autoreset_mode="Disabled")
+    rng = np.random.default_rng(np.random.SeedSequence(SEED, spawn_key=(0,)))
+    drawn = schedule.draw(env.tasks, "train", rng)
+    actions = actions_for(env, 8)
+    for number in range(2):
+        course = schedule.course(drawn, number, 8)
+        first, info = env.reset(**({"seed": SEED} if number == 0 else {}))
+        seed = {"seed": SEED} if number == 0 else {}
+        np.testing.assert_array_equal(first, pinned.reset(**seed, options={"task": course})[0])
+        obs = several.reset(**seed, options={"tasks": [drawn[0], course]} if number else {"task": course})[0]
+        if number == 0:
+            np.testing.assert_array_equal(first, obs[0])
+        assert info["task"] == pinned.get_task() == course[0][1]
+        for step, action in enumerate(actions):
+            one, other = env.step(action), pinned.step(action)
+            np.testing.assert_array_equal(one[0], other[0])
+            assert one[1:4] == other[1:4]
+            both = several.step(np.stack([action] * 2))
+            if number == 0:
+                np.testing.assert_array_equal(one[0], both[0][0])
+            assert env.get_task() == pinned.get_task() == course[step // 3][1]
+            assert several.get_task()[1] == course[step // 3][1]
+            assert several.get_task()[0] == (drawn[0] if number else course[step // 3][1])
+
+
+def test_a_pinned_course_stays_and_tells_its_switches():
+    schedule = Switch(every=100)
+    task, other = {"direction": 1.0}, {"direction": -1.0}
+    env = make("metarl/AntDir-v0", horizon=4, lifetime=schedule)
+    env.reset(seed=0)
+    env.set_task([(0, task), (1, other), (3, task)])
+    for number in range(2):  # at every reset anew
+        info = env.reset()[1]
+        assert (place(info), info["task"]) == ((-1, -1), task)
+        infos = play(env, np.zeros(8))
+        assert [info["task_changed"] for info in infos] == [False, True, False, True]
+        assert [info["task_id"] for info in infos] == [task_id(each) for each in (task, other, other, task)]
+        if number == 0:
+            env.reset(), env.step(np.zeros(8))
+            twin = pickle.loads(pickle.dumps(env))  # in the midst of one
+            assert_same(env.step(np.zeros(8)), twin.step(np.zeros(8)))
+            assert env.get_task() == twin.get_task() == other
+    env.set_task(None)
+    assert place(env.reset()[1]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("course", "message"),
+    [
+        ([(1, {"direction": 1.0})], "the first at 0, got \\[1\\]"),
+        ([(0, {"direction": 1.0}), (5, {"direction": -1.0}), (5, {"direction": 1.0})], "rising steps"),
+        ([(0, {"direction": 2.0})], "must be one of"),
+        ([(0, {"direction": 1.0}), {"direction": 1.0}], "pairs of a step and a task"),
+    ],
+)
+def test_malformed_courses_are_refused(course, message):
+    with pytest.raises(ValueError, match=message):
+        make("metarl/AntDir-v0").set_task(course)
+    with pytest.raises(ValueError, match=message):
+        make_vec("metarl/AntDir-v0").set_task([None, course, None])
+    with pytest.raises(ValueError, match=message):
+        make_vec("metarl/AntDir-v0").set_task(course)
+
+
 def test_each_simulation_switches_by_its_own_clock():
     env = make_vec("metarl/AntDir-v0", 2, autoreset_mode="Disabled", lifetime=Switch(every=4))
     env.reset(seed=0)
@@ -393,6 +513,11 @@ def test_states_with_and_without_lifetimes_do_not_mix():
 @pytest.mark.filterwarnings("error", "ignore:.*Box observation space (minimum|maximum) value is.*")
 def test_official_checks(world, lifetime):
     check_env(make(world, lifetime=lifetime), skip_render_check=True)
+
+
+@pytest.mark.parametrize(("world", "lifetime"), CASES)
+def test_check_for_sb3_where_a_seed_goes_on(world, lifetime):
+    check_for_sb3(make(world, lifetime=lifetime, restart_on_seed=False), skip_render_check=True)
 
 
 @pytest.mark.parametrize(("world", "lifetime"), CASES)

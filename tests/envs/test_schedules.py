@@ -1,5 +1,6 @@
 """Schedules: what lifetimes they draw, their JSON form, and what they refuse."""
 
+import hashlib
 import json
 from itertools import pairwise
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from metarl.envs.lifetimes import Drift, LegFailure, Redraw, Switch, as_schedule
-from metarl.envs.task_distributions import FiniteTasks, IntervalTasks
+from metarl.envs.task_distributions import FiniteTasks, IntervalTasks, task_id
 
 KEYS = ("lifetime", "episode_index", "task_id", "lifetime_end", "task_changed")
 
@@ -139,25 +140,48 @@ def test_worlds_without_a_schedule_say_so():
         make("metarl/CheetahVel-v0", lifetimes="drift")
 
 
-def test_tasks_that_change_within_episodes_are_no_list_of_episodes():
-    env = make("metarl/AntDir-v0", lifetime="switch")
-    with pytest.raises(ValueError, match="change within"):
-        env.sample_lifetimes(1)
+def test_lifetimes_of_tasks_that_change_within_episodes():
+    """Each episode is what it goes through: steps and tasks, by turns up to the horizon."""
+    schedule = Switch(every=4, per_episode=2, episodes=3)
+    for face in (make, make_vec):
+        env = face("metarl/CheetahVel-v0", lifetime=schedule, horizon=10)
+        (life,) = env.sample_lifetimes(1, "test", 3)
+        drawn = schedule.draw(env.tasks, "test", np.random.default_rng(3))
+        assert life == [
+            [(0, drawn[0]), (4, drawn[1]), (8, drawn[0])],
+            [(0, drawn[2]), (4, drawn[3]), (8, drawn[2])],
+            [(0, drawn[4]), (4, drawn[5]), (8, drawn[4])],
+        ]
+        with pytest.raises(ValueError, match="too many"):
+            env.enumerate_lifetimes("test")
 
 
-def test_the_task_id_counts_the_tasks_of_a_lifetime():
+def test_the_task_id_is_that_of_the_task_at_hand():
     schedule = {"schedule": "switch", "every": 2, "per_episode": 2, "episodes": 2}
     env = make("metarl/CheetahDir-v0", lifetime=schedule, horizon=6)
-    seen = []
+    ids = {direction: task_id({"direction": direction}) for direction in (1.0, -1.0)}
     for seed in (0, None, None):
         info = env.reset(seed=seed)[1]
+        assert info["task_id"] == ids[info["task"]["direction"]]
         met = [info["task_id"]]
         for _ in range(6):
-            info = env.step(np.zeros(6))[4]
-            met.append(info["task_id"])
-        seen.append(met)
-    assert seen[0] == [0, 0, 0, 1, 1, 0, 0]  # within an episode by turns
-    assert seen[1] == [2, 2, 2, 3, 3, 2, 2]
-    assert seen[2] == seen[0]  # the next lifetime
-    env.set_task({"direction": 1.0})
-    assert env.reset()[1]["task_id"] == -1
+            met.append(env.step(np.zeros(6))[4]["task_id"])
+            assert met[-1] == ids[env.get_task()["direction"]]
+        one, other = met[2], met[3]
+        assert met == [one, one, one, other, other, one, one]  # by turns
+        assert one != other
+    env.set_task({"direction": 1.0})  # a pinned task has the same
+    assert env.reset()[1]["task_id"] == env.step(np.zeros(6))[4]["task_id"] == ids[1.0]
+
+
+def test_equal_tasks_have_equal_ids():
+    # The first 53 bits of the SHA-256 of '{"legs": [1.0, 2.0], "torque": 0.5}'.
+    text = b'{"legs": [1.0, 2.0], "torque": 0.5}'
+    expected = int(hashlib.sha256(text).hexdigest()[:16], 16) // 2**11
+    assert task_id({"legs": [1, 2], "torque": 0.5}) == expected
+    assert task_id({"torque": np.float64(0.5), "legs": np.array([1, 2])}) == expected
+    assert task_id({"velocity": 0.0}) == task_id({"velocity": -0.0}) != task_id({"velocity": 1e-300})
+    assert task_id({"opponent": "zero", "version": 0}) == task_id({"version": 0, "opponent": "zero"})
+    tasks = IntervalTasks("velocity", 0.0, 3.0).sample(1000, "all", 0)
+    assert len({task_id(task) for task in tasks}) == 1000
+    assert all(0 <= task_id(task) < 2**53 for task in tasks)

@@ -218,6 +218,39 @@ def test_smallest_images_are_enough():
         assert net.maps(torch.randn(2, *shape)).shape[1:] == net.map_shape
 
 
+def test_kochs_network_has_the_papers_layers():
+    """105 - 10 + 1 = 96, halved 48; 48 - 7 + 1 = 42, 21; 21 - 4 + 1 = 18, 9; 9 - 4 + 1 = 6: 256 maps of 6x6, 9216 numbers."""
+    with torch.device("meta"):
+        net = backbone(Backbone("koch", norm="none"), (1, 105, 105))
+        assert net.maps(torch.empty(2, 1, 105, 105)).shape == (2, 256, 6, 6)
+    shapes = {name: tuple(value.shape) for name, value in net.named_parameters()}
+    assert shapes == {
+        "convs.0.weight": (64, 1, 10, 10),
+        "convs.0.bias": (64,),
+        "convs.1.weight": (128, 64, 7, 7),
+        "convs.1.bias": (128,),
+        "convs.2.weight": (128, 128, 4, 4),
+        "convs.2.bias": (128,),
+        "convs.3.weight": (256, 128, 4, 4),
+        "convs.3.bias": (256,),
+        "units.weight": (4096, 9216),
+        "units.bias": (4096,),
+    }
+
+
+def test_kochs_network_equals_torchs_layers():
+    sizes = ((1, 64, 10), (64, 128, 7), (128, 128, 4), (128, 256, 4))
+    layers = [(nn.Conv2d(*each), nn.ReLU(), nn.MaxPool2d(2)) for each in sizes]
+    convs = [each for block in layers for each in block][:-1]  # nothing is pooled after the last
+    usual = nn.Sequential(*convs, nn.Flatten(), nn.Linear(256, 3), nn.Sigmoid()).to(D)
+    ours = Koch((1, 65, 65), units=3).to(D)
+    with torch.no_grad():
+        for a, b in zip(ours.parameters(), usual.parameters(), strict=True):
+            b.copy_(a)
+    x = torch.rand(2, 1, 65, 65, dtype=D, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(ours(x), usual(x), rtol=1e-9, atol=1e-12)
+
+
 def test_conv4_equals_torchs_layers_with_parameters_in_the_same_order():
     layers = [
         (nn.Conv2d(n, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5), nn.ReLU(), nn.MaxPool2d(2))

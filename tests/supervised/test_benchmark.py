@@ -1,6 +1,7 @@
 """The benchmark: done once, gone on with, and a table that puts published numbers where they belong."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -19,13 +20,13 @@ def plan(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "RUNNING_EPISODES", 2)
     monkeypatch.setattr(runs, "illustrate", lambda *args: None)
     monkeypatch.setattr(benchmark_plan, "preset", lambda *args: front.config())
-    monkeypatch.setattr(benchmark_plan, "VALIDATION_EPISODES", 4)
     return Benchmark(
         "strokes",
         methods=("prototypical",),
         settings=("5w1s", "5w5s"),
         updates=6,
         test_episodes=4,
+        validation_episodes=4,
         out=str(tmp_path),
         device="cpu",
         quiet=True,
@@ -102,6 +103,42 @@ def test_a_failure_is_noted_and_tried_again(plan, monkeypatch):
     assert "Failed" not in table.read_text()
 
 
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), ValueError("images too small")])
+def test_a_method_that_cannot_run_is_passed_over_with_its_reason(plan, monkeypatch, capsys, error):
+    train = runs.train
+
+    def refuse(method, *arguments, **more):
+        if method == "siamese":
+            raise error
+        return train(method, *arguments, **more)
+
+    monkeypatch.setattr(runs, "train", refuse)
+    table, done = benchmark.run(replace(plan, methods=("siamese", "prototypical"), settings=("5w1s",)))
+    assert done
+    found = results(table)
+    assert str(error) in found["siamese/5w1s/seed 0"]["error"]
+    assert found["prototypical/5w1s/seed 0"]["updates"] == 6
+    assert f"siamese/5w1s/seed 0 is passed over: {error}" in capsys.readouterr().out
+    assert f"- siamese 5w1s, seed 0: {type(error).__name__}: {error}" in table.read_text()
+
+
+def test_it_tells_where_it_is_and_how_long_all_will_take(plan, capsys):
+    benchmark.run(replace(plan, settings=("5w1s",)))
+    assert "1/1  prototypical/5w1s/seed 0  ? to go for all" in capsys.readouterr().out
+    benchmark.run(plan)
+    shown = capsys.readouterr().out
+    assert "1 of 2 are done already" in shown
+    assert re.search(r"^2/2  prototypical/5w5s/seed 0  \d+ s to go for all$", shown, re.MULTILINE)
+
+
+def test_time_to_go_by_hand(plan):
+    left = list(jobs(replace(plan, methods=("siamese", "triplet"))))
+    assert len(left) == 4
+    assert benchmark.seconds_to_go(left, {}) is None
+    assert benchmark.seconds_to_go(left, {"siamese": [10.0, 20.0], "maml": [90.0]}) == 2 * 15 + 2 * 40
+    assert benchmark.seconds_to_go(left[3:], {"triplet": [7.0]}) == 7
+
+
 def test_missing_data_end_it_at_once(plan):
     with pytest.raises(ValueError, match="stroks"):
         benchmark.run(replace(plan, data="stroks"))
@@ -122,6 +159,8 @@ def test_the_budgets(plan):
         ({"budget": "huge"}, "unknown budget"),
         ({"seeds": ()}, "seeds is empty"),
         ({"updates": 0}, "updates=0"),
+        ({"test_episodes": 0}, "test_episodes=0"),
+        ({"validation_episodes": 1}, "validation_episodes=1, expected 2"),
     ],
 )
 def test_what_makes_no_sense_is_refused(plan, changes, message):
