@@ -1,5 +1,7 @@
 """Sumo as one side meets it: opponents, what they remember, and games against them."""
 
+import pickle
+
 import gymnasium
 import numpy as np
 import pytest
@@ -111,6 +113,31 @@ def test_what_opponents_remember_is_part_of_the_state():
         again = env.step(each)
         np.testing.assert_array_equal(again[0], step[0])
         np.testing.assert_array_equal(again[1], step[1])
+
+
+@pytest.mark.parametrize("second", [[1, 0], [1, 1], [0, 0]])
+def test_a_copy_knows_which_opponent_remembers_what(second):
+    """Also of opponents that were met in another order before, or are met no more."""
+    env = gymnasium.make_vec(
+        WORLD,
+        num_envs=2,
+        vectorization_mode="vector_entry_point",
+        opponent=[Remembers(), Remembers()],
+        horizon=9,
+        physics="fast",
+    ).unwrapped
+    for number, met in enumerate(([0, 1], second)):
+        tasks = [{"opponent": f"opponent-{one}", "version": 0} for one in met]
+        env.reset(seed=number, options={"tasks": tasks})
+        for _ in range(2 + number):
+            env.step(np.zeros((2, 8)))
+    env.world._crew._asked[id(env.tasks.player(tasks[0]))].memory += 5  # so that no two remember the same
+    twin = pickle.loads(pickle.dumps(env))
+    for _ in range(3):
+        for each in (env, twin):
+            each.step(np.zeros((2, 8)))
+        sent, theirs = (each.world.match.simulation.bind("ctrl") for each in (env, twin))
+        np.testing.assert_array_equal(sent, theirs)
 
 
 def test_tasks_are_opponents():
