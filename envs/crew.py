@@ -80,14 +80,16 @@ class Crew:
         self._asked: dict[int, _Asked] = {}
 
     def assign(self, ids: NDArray[np.intp], players: Sequence[Player]) -> None:
-        """Give matches their opponents."""
+        """Give matches their opponents; one that a match has already goes on as it was."""
         for index, player in zip(ids.tolist(), players, strict=True):
+            if self._players[index] is player:
+                continue
             self._players[index] = player
             size = player.memory_size if isinstance(player, OpponentPolicy) else 0
             self._memory[index] = np.zeros(size, np.float32)
-        for asked in self._asked.values():
-            asked.starts[ids] = True
-        self._stacks = None
+            for asked in self._asked.values():
+                asked.starts[index] = True
+            self._stacks = None
 
     def begin(self, ids: NDArray[np.intp], rngs: Sequence[np.random.Generator]) -> None:
         """Empty memories, and draw the noise of a match from its generator."""

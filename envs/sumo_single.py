@@ -42,7 +42,7 @@ class RoboSumoSingle:
     |---|---|---|
     | opponents | None | folder with a pool of opponents, or `"zoo"`, the package's; those with the second body are met |
     | opponent | () | only these instead of a pool: one or several of `"zero"`, a policy with `predict`, a callable |
-    | test_opponents | () | names of opponents that are kept for testing; with none, all are there for both |
+    | test_opponents | () | name or names of opponents that are kept for testing; with none, all are there for both |
 
     ## Versions
     v0.
@@ -58,7 +58,7 @@ class RoboSumoSingle:
         pairing: str = "Ant-vs-Ant",
         opponents: str | None = None,
         opponent: Player | str | Sequence[Player | str] = (),
-        test_opponents: Sequence[str] = (),
+        test_opponents: str | Sequence[str] = (),
         horizon: int = 500,
         physics: str = DEFAULT_PHYSICS,
         shaping: float = 1.0,
@@ -87,21 +87,25 @@ class RoboSumoSingle:
             legacy_z=legacy_z,
             legacy_501=legacy_501,
         )
-        self._bodies = pairing.split("-vs-")
         self.num, self.dt, self.horizon = num, self.match.dt, self.match.horizon
         self.view = self.match.view
         self.observation_size, other_size = self.match.observation_sizes
         self.action_size, other_actions = self.match.action_sizes
-        pool = _given(opponent) or _of_body(opponents, other_size, other_actions)
-        self.tasks = OpponentTasks(
-            pool, test_opponents, observation_size=other_size, action_size=other_actions
-        )
+        given = _given(opponent)
+        if given and opponents is not None:
+            raise ValueError(
+                "expected opponents, the folder of a pool, or opponent, who takes its place, got both"
+            )
+        held_out = [test_opponents] if isinstance(test_opponents, str) else test_opponents
+        pool = given or _of_body(opponents, other_size, other_actions)
+        self.tasks = OpponentTasks(pool, held_out, observation_size=other_size, action_size=other_actions)
+        self._met: list[Task] = [{"opponent": ZERO, "version": 0}] * num
         self._crew = Crew(num, other_actions, self.horizon)
 
     @property
     def symmetries(self) -> list[Symmetry]:
         """Turns and mirrorings that the pairing does not notice, the one that changes nothing first."""
-        return symmetries(*self._bodies)
+        return symmetries(*self.match.names)
 
     @property
     def shaping(self) -> float:
@@ -114,11 +118,17 @@ class RoboSumoSingle:
 
     def apply(self, ids: NDArray[np.intp], tasks: list[Task]) -> None:
         """Send in the opponents."""
-        self._crew.assign(ids, [self.tasks.player(task) for task in tasks])
+        for index, task in zip(ids.tolist(), tasks, strict=True):
+            self._met[index] = task
+        self._send_in(ids)
+
+    def _send_in(self, ids: NDArray[np.intp]) -> None:
+        self._crew.assign(ids, [self.tasks.player(self._met[index]) for index in ids.tolist()])
 
     def begin(self, ids: NDArray[np.intp], rngs: list[np.random.Generator]) -> None:
         """Start matches."""
         self.match.begin(ids, rngs)
+        self._send_in(ids)  # anew, because a version may have been replaced
         self._crew.begin(ids, rngs)
 
     def advance(self, actions: Floats, ids: NDArray[np.intp] | None) -> Outcome:
@@ -173,7 +183,7 @@ def _of_body(path: str | None, observation_size: int, action_size: int) -> dict[
     """The opponents of a pool that have a body of these sizes."""
     if path is None:
         return {}
-    pool = read_pool(path)
+    pool = read_pool(str(path))
     fitting = {
         name: versions
         for name, versions in pool.items()

@@ -157,6 +157,34 @@ def test_tasks_are_opponents():
     assert env.step(np.ones(8))[1] == 0
 
 
+def test_a_version_that_is_replaced_is_met_from_the_next_match_on():
+    arrays = {
+        "obs_mean": np.zeros(164),
+        "obs_std": np.ones(164),
+        "obs_clip": np.array(5.0),
+        "log_std": np.full(12, -50.0),
+        "layers.0.weight": np.zeros((12, 164)),
+        "layers.0.bias": np.full(12, 0.5),
+    }
+    env = gymnasium.make(WORLD, physics="fast").unwrapped
+    sent = env.world.match.simulation.bind("ctrl")[0, 8:]
+    env.tasks.add("x", 0, arrays)
+    env.reset(seed=0, options={"task": {"opponent": "x", "version": 0}})
+    env.tasks.add("x", 0, arrays | {"layers.0.bias": np.full(12, -0.5)})
+    env.step(np.zeros(8))
+    assert set(sent) == {0.5}
+    env.reset()
+    env.step(np.zeros(8))
+    assert set(sent) == {-0.5}
+
+
+def test_one_name_may_be_held_out_and_the_pairing_given_by_its_id():
+    made = {"opponent": ["zero", "zero"], "pairing": "RoboSumo-Ant-vs-Ant-v0"}
+    env = gymnasium.make(WORLD, test_opponents="opponent-1", **made).unwrapped
+    assert env.tasks.names("test") == ["opponent-1"]
+    assert len(env.world.symmetries) == 8
+
+
 def test_a_result_is_told_once():
     env = gymnasium.make(WORLD, horizon=3, physics="fast").unwrapped
     env.reset(seed=0)
@@ -174,6 +202,9 @@ def test_a_result_is_told_once():
         ({"opponent": ["zero"], "test_opponents": ["opponent-1"]}, "did you mean 'opponent-0'"),
         ({"opponents": "/nowhere"}, "no pool of opponents"),
         ({"oponent": "zero"}, "did you mean 'opponent'"),
+        ({"opponent": "zero", "opponents": "/nowhere"}, "who takes its place, got both"),
+        ({"opponent": ["zero"], "test_opponents": "opponent-1"}, "did you mean 'opponent-0'"),
+        ({"opponents": 3}, "no pool of opponents at '3'"),
     ],
 )
 def test_wrong_opponents_are_named(arguments, message):
