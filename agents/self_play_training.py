@@ -34,7 +34,7 @@ class SelfPlayTraining:
         folder: Where the versions are kept, for training to go on from and to make a pool of; None: nowhere.
 
     Raises:
-        ValueError: The tasks of the world are no opponents, or its two sides have different bodies.
+        ValueError: The tasks of the world are no opponents, one is called `self`, or its two sides have different bodies.
     """
 
     def __init__(self, experiment: Experiment, config: SelfPlayConfig, device: torch.device):
@@ -47,6 +47,11 @@ class SelfPlayTraining:
                 f"self-play needs a world whose tasks are opponents, such as metarl/RoboSumo-Ant-vs-Ant-v0; "
                 f"those of {experiment.world} are {self.env.tasks}"
             )
+        if ITSELF in self.env.tasks.names():
+            raise ValueError(
+                f"the pool has an opponent called '{ITSELF}', as the learner's own versions are called: copy its "
+                f"folder under another name, e.g. {ITSELF}-1"
+            )
         self.model, self.optimizer, self.module = (
             self.learner.model,
             self.learner.optimizer,
@@ -54,8 +59,9 @@ class SelfPlayTraining:
         )
         self.env.tasks.fitting(ITSELF, self._arrays())
         self.module.register_buffer("iterations", torch.zeros((), dtype=torch.int64))
-        length = config.learner.environments * self.env.horizon
-        self._iterations = max(1, round(experiment.steps / length))
+        self._iterations = max(
+            1, round(experiment.steps / (config.learner.environments * self.model.n_steps))
+        )
         self._shaping = self.env.world.shaping
 
     def collect(self, rng: np.random.Generator) -> Batch:

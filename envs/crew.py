@@ -85,14 +85,16 @@ class Crew:
         self._asked: dict[int, _Asked] = {}
 
     def assign(self, ids: NDArray[np.intp], players: Sequence[Player]) -> None:
-        """Give matches their opponents."""
+        """Give matches their opponents; one that a match has already goes on as it was."""
         for index, player in zip(ids.tolist(), players, strict=True):
+            if self._players[index] is player:
+                continue
             self._players[index] = player
             size = player.memory_size if isinstance(player, OpponentPolicy) else 0
             self._memory[index] = np.zeros(size, np.float32)
-        for asked in self._asked.values():
-            asked.starts[ids] = True
-        self._stacks = None
+            for asked in self._asked.values():
+                asked.starts[index] = True
+            self._stacks = None
 
     def begin(self, ids: NDArray[np.intp], rngs: Sequence[np.random.Generator]) -> None:
         """Empty memories, and draw the noise of a match from its generator."""
@@ -127,8 +129,7 @@ class Crew:
             for row, each in zip(rows, after, strict=True):
                 self._memory[row] = each
         for asked in self._asked.values():
-            if len(asked.rows):
-                actions[asked.rows] = asked.act(obs, (num, size))
+            actions[asked.rows] = asked.act(obs, (num, size))
         self._elapsed += 1
         return actions
 
@@ -137,7 +138,7 @@ class Crew:
         if self._stacks is not None:
             return
         groups: dict[tuple, list[int]] = {}
-        asked: dict[int, list[int]] = {key: [] for key in self._asked}
+        asked: dict[int, list[int]] = {}
         for row, player in enumerate(self._players):
             if isinstance(player, OpponentPolicy):
                 groups.setdefault(player.signature, []).append(row)
@@ -148,10 +149,11 @@ class Crew:
             policies = [self._players[row] for row in rows]
             arrays = {name: np.stack([each.arrays[name] for each in policies]) for name in policies[0].arrays}
             self._stacks.append((np.array(rows), arrays))
+        known, starts = self._asked, np.ones(len(self._players), np.bool_)
+        self._asked = {}
         for key, rows in asked.items():
-            if key not in self._asked:
-                starts = np.ones(len(self._players), np.bool_)
-                self._asked[key] = _Asked(self._players[rows[0]], np.array(rows), starts)
+            # One that nobody meets any more is forgotten: what it remembers may not depend on the past of its world.
+            self._asked[key] = known.get(key) or _Asked(self._players[rows[0]], np.array(rows), starts.copy())
             self._asked[key].rows = np.array(rows, dtype=np.intp)
 
     def get_state(self) -> dict[str, Any]:
@@ -161,7 +163,10 @@ class Crew:
             "memory": [each.copy() for each in self._memory],
             "elapsed": self._elapsed.copy(),
             "noise": self._noise.copy(),
-            "asked": [(each.starts.copy(), copy.deepcopy(each.memory)) for each in self._asked.values()],
+            "asked": {
+                int(each.rows[0]): (each.starts.copy(), copy.deepcopy(each.memory))
+                for each in self._asked.values()
+            },
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -170,5 +175,6 @@ class Crew:
         self._memory = [each.copy() for each in state["memory"]]
         self._elapsed[...] = state["elapsed"]
         self._noise[...] = state["noise"]
-        for asked, (starts, memory) in zip(self._asked.values(), state["asked"], strict=True):
+        for asked in self._asked.values():
+            starts, memory = state["asked"][int(asked.rows[0])]
             asked.starts[...], asked.memory = starts, copy.deepcopy(memory)

@@ -6,7 +6,9 @@ Both are thin: observation, reward and task are the world's, clocks and randomne
 """
 
 import inspect
+import math
 from importlib import import_module
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -46,7 +48,7 @@ def make_world(
 
 
 def check_arguments(kind: type, arguments: dict[str, Any], *more: str) -> None:
-    """Refuse arguments that a world does not have.
+    """Refuse arguments that a world does not have, and values that are no numbers or words where it wants those.
 
     Args:
         kind: Class of the world.
@@ -54,12 +56,28 @@ def check_arguments(kind: type, arguments: dict[str, Any], *more: str) -> None:
         more: Names of arguments that are known besides.
 
     Raises:
-        ValueError: Naming the nearest.
+        ValueError: Naming the nearest, or what was expected.
     """
-    known = [*(key for key in inspect.signature(kind).parameters if key not in OWN), *more]
-    for key in arguments:
+    parameters = inspect.signature(kind).parameters
+    known = [*(key for key in parameters if key not in OWN), *more]
+    for key, value in arguments.items():
         if key not in known:
             raise ValueError(f"unknown argument '{key}' for {kind.__name__}: {nearest(key, known)}")
+        if key in parameters:
+            _check_value(key, value, parameters[key].annotation)
+
+
+def _check_value(key: str, value: Any, wanted: Any) -> None:
+    number = not isinstance(value, bool | np.bool_)
+    fits = {
+        float: ("a finite number", number and isinstance(value, Real) and math.isfinite(value)),
+        int: ("a whole number", number and isinstance(value, Integral)),
+        bool: ("true or false", not number),
+        str: ("a word", isinstance(value, str)),
+    }
+    expected, fit = fits.get(wanted, ("", True))
+    if not fit:
+        raise ValueError(f"{key} must be {expected}, got {value!r}")
 
 
 def check_render_mode(render_mode: str | None) -> None:

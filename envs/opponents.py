@@ -29,38 +29,56 @@ class OpponentPolicy:
     Attributes:
         arrays: `obs_mean`, `obs_std` (D,), `obs_clip` (): observations are whitened and clipped; `log_std` (A,); layers
             `layers.{i}.weight` (out, in) and `.bias`, with tanh after each but the last. One with memory has instead
-            layers with tanh, or one with ReLU (`embedding.weight`, `.bias`), then an LSTM `cell.weight_ih`
+            layers with tanh, or one with ReLU (`embedding.weight`, `.bias`), or none, then an LSTM `cell.weight_ih`
             (4 units, in), `cell.weight_hh`, `cell.bias` (gates in the order i, f, g, o), then `head.weight`, `.bias`.
             `canonical` () is there if it acts in the frame of `metarl.envs.symmetries.Canonical`. All float32.
 
     Raises:
-        ValueError: Arrays are missing, or their shapes do not fit together.
+        ValueError: Arrays are missing, their shapes do not fit together, or a number in them is not finite.
     """
 
     arrays: Mapping[str, Floats]
 
     def __post_init__(self):
-        arrays = {name: np.asarray(each, np.float32, order="C") for name, each in self.arrays.items()}
+        arrays = {name: np.array(each, np.float32, order="C") for name, each in self.arrays.items()}
         object.__setattr__(self, "arrays", arrays)
         for name in ("obs_mean", "obs_std", "obs_clip", "log_std"):
             if name not in arrays:
                 raise ValueError(f"an opponent's policy needs '{name}', got {sorted(arrays)}")
-        last = self.observation_size
-        for part in self._parts():
-            name = "cell.weight_ih" if part == "cell" else f"{part}.weight"
-            if name not in arrays or arrays[name].ndim != 2 or arrays[name].shape[1] != last:
-                got = arrays[name].shape if name in arrays else "none"
-                raise ValueError(f"'{name}' of an opponent's policy must have shape (out, {last}), got {got}")
-            last = arrays[name].shape[0] // (4 if part == "cell" else 1)
+        last = arrays["obs_mean"].size
+        for name, shape in (("obs_mean", (last,)), ("obs_std", (last,)), ("obs_clip", ())):
+            self._expect(name, shape)
+        self._expect("log_std", (arrays["log_std"].size,))
+        for part in _parts(arrays):
+            last = self._check_layer(part, last)
         if last != self.action_size:
             raise ValueError(
                 f"an opponent's policy ends in {last} numbers, but 'log_std' has {self.action_size}"
             )
+        for name, each in arrays.items():
+            if not np.isfinite(each).all() or (name == "obs_std" and not (each > 0).all()):
+                expected = "positive" if name == "obs_std" else "finite"
+                raise ValueError(f"'{name}' of an opponent's policy has numbers that are not {expected}")
 
-    def _parts(self) -> list[str]:
-        """Its layers, first to last."""
-        first = ["embedding"] if "embedding.weight" in self.arrays else _layers(self.arrays)
-        return [*first, "cell", "head"] if self.recurrent else first or ["layers.0"]
+    def _check_layer(self, part: str, inputs: int) -> int:
+        """How many numbers a layer gives, if its arrays fit together."""
+        weight, gates = ("cell.weight_ih", 4) if part == "cell" else (f"{part}.weight", 1)
+        got = self.arrays[weight].shape if weight in self.arrays else "none"
+        if len(got) != 2 or got[1] != inputs or got[0] % gates:
+            out = "4 units" if part == "cell" else "out"
+            raise ValueError(
+                f"'{weight}' of an opponent's policy must have shape ({out}, {inputs}), got {got}"
+            )
+        units = got[0] // gates
+        self._expect(f"{part}.bias", (gates * units,))
+        if part == "cell":
+            self._expect("cell.weight_hh", (gates * units, units))
+        return units
+
+    def _expect(self, name: str, shape: tuple[int, ...]) -> None:
+        got = self.arrays[name].shape if name in self.arrays else "none"
+        if got != shape:
+            raise ValueError(f"'{name}' of an opponent's policy must have shape {shape}, got {got}")
 
     @property
     def recurrent(self) -> bool:
@@ -102,13 +120,14 @@ def act(arrays: Mapping[str, Floats], obs: NDArray, memory: Floats, noise: Float
     """
     clip = arrays["obs_clip"][:, None]
     x = np.clip((obs - arrays["obs_mean"]) / arrays["obs_std"], -clip, clip).astype(np.float32)
-    *hidden, last = _layers(arrays) or [""]
-    for name in hidden:
-        x = np.tanh(_linear(arrays, name, x))
-    if "cell.weight_ih" in arrays:
-        x = np.tanh(_linear(arrays, last, x)) if last else np.maximum(_linear(arrays, "embedding", x), 0)
-        x, memory = _through_lstm(arrays, x, memory)
-        last = "head"
+    *before, last = _parts(arrays)
+    for part in before:
+        if part == "cell":
+            x, memory = _through_lstm(arrays, x, memory)
+        elif part == "embedding":
+            x = np.maximum(_linear(arrays, part, x), 0)
+        else:
+            x = np.tanh(_linear(arrays, part, x))
     mean = _linear(arrays, last, x)
     return np.clip(mean + np.exp(arrays["log_std"]) * noise, -1, 1), memory
 
@@ -117,9 +136,11 @@ def _linear(arrays: Mapping[str, Floats], name: str, x: Floats) -> Floats:
     return np.matmul(arrays[f"{name}.weight"], x[:, :, None])[:, :, 0] + arrays[f"{name}.bias"]
 
 
-def _layers(arrays: Mapping[str, Floats]) -> list[str]:
+def _parts(arrays: Mapping[str, Floats]) -> list[str]:
+    """The layers of a policy, first to last."""
     depth = sum(name.startswith("layers.") and name.endswith("weight") for name in arrays)
-    return [f"layers.{i}" for i in range(depth)]
+    first = ["embedding"] if "embedding.weight" in arrays else [f"layers.{i}" for i in range(depth)]
+    return [*first, "cell", "head"] if "cell.weight_ih" in arrays else first or ["layers.0"]
 
 
 def _through_lstm(arrays: Mapping[str, Floats], x: Floats, memory: Floats) -> tuple[Floats, Floats]:
@@ -153,5 +174,5 @@ def load_policy(path: str | Path) -> OpponentPolicy:
         raise ValueError(f"opponent {path} is corrupt: its arrays are not those it was saved with")
     try:
         return OpponentPolicy(arrays_from_bytes(data))
-    except SafetensorError as error:
-        raise ValueError(f"opponent {path} is corrupt: {error}") from None
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"opponent {path} holds no policy: {error}") from None

@@ -42,7 +42,7 @@ class RoboSumoSingle:
     |---|---|---|
     | opponents | None | folder with a pool of opponents, or `"zoo"`, the package's; those with the second body are met |
     | opponent | () | only these instead of a pool: one or several of `"zero"`, a policy with `predict`, a callable |
-    | test_opponents | () | names of opponents that are kept for testing; with none, all are there for both |
+    | test_opponents | () | name or names of opponents that are kept for testing; with none, all are there for both |
     | canonical | False | see and act in the frame in which the opponent is always on the same side |
 
     ## Versions
@@ -59,7 +59,7 @@ class RoboSumoSingle:
         pairing: str = "Ant-vs-Ant",
         opponents: str | None = None,
         opponent: Player | str | Sequence[Player | str] = (),
-        test_opponents: Sequence[str] = (),
+        test_opponents: str | Sequence[str] = (),
         canonical: bool = False,
         horizon: int = 500,
         physics: str = DEFAULT_PHYSICS,
@@ -93,11 +93,16 @@ class RoboSumoSingle:
         self.view = self.match.view
         self.observation_size, other_size = self.match.observation_sizes
         self.action_size, other_actions = self.match.action_sizes
-        pool = _given(opponent) or _of_body(opponents, other_size, other_actions)
-        self.tasks = OpponentTasks(
-            pool, test_opponents, observation_size=other_size, action_size=other_actions
-        )
-        own, other = pairing.split("-vs-")
+        given = _given(opponent)
+        if given and opponents is not None:
+            raise ValueError(
+                "expected opponents, the folder of a pool, or opponent, who takes its place, got both"
+            )
+        held_out = [test_opponents] if isinstance(test_opponents, str) else test_opponents
+        pool = given or _of_body(opponents, other_size, other_actions)
+        self.tasks = OpponentTasks(pool, held_out, observation_size=other_size, action_size=other_actions)
+        self._met: list[Task] = [{"opponent": ZERO, "version": 0}] * num
+        own, other = self.match.names
         self.canonical = canonical
         self._frame = Canonical(own)
         self._crew = Crew(num, other_actions, self.horizon, other)
@@ -113,11 +118,17 @@ class RoboSumoSingle:
 
     def apply(self, ids: NDArray[np.intp], tasks: list[Task]) -> None:
         """Send in the opponents."""
-        self._crew.assign(ids, [self.tasks.player(task) for task in tasks])
+        for index, task in zip(ids.tolist(), tasks, strict=True):
+            self._met[index] = task
+        self._send_in(ids)
+
+    def _send_in(self, ids: NDArray[np.intp]) -> None:
+        self._crew.assign(ids, [self.tasks.player(self._met[index]) for index in ids.tolist()])
 
     def begin(self, ids: NDArray[np.intp], rngs: list[np.random.Generator]) -> None:
         """Start matches."""
         self.match.begin(ids, rngs)
+        self._send_in(ids)  # anew, because a version may have been replaced
         self._crew.begin(ids, rngs)
 
     def advance(self, actions: Floats, ids: NDArray[np.intp] | None) -> Outcome:
@@ -175,7 +186,7 @@ def _of_body(path: str | None, observation_size: int, action_size: int) -> dict[
     """The opponents of a pool that have a body of these sizes."""
     if path is None:
         return {}
-    pool = read_pool(path)
+    pool = read_pool(str(path))
     fitting = {
         name: versions
         for name, versions in pool.items()

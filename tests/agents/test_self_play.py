@@ -109,6 +109,30 @@ def test_versions_are_kept_and_rewards_for_trying_fade(tmp_path):
     assert sorted(each.stem for each in (tmp_path / ITSELF).glob("*.json")) == ["v0000", "v0001", "v0002"]
 
 
+def test_rewards_for_trying_fade_by_lifetimes_of_several_episodes():
+    recurrent = replace(small().recurrent, episodes=3)
+    made = training(steps=4 * 8 * 3 * 4, body="lstm", recurrent=recurrent, shaping_until=1.0)
+    weights = []
+    for i in range(4):
+        made.collect(np.random.default_rng(i))
+        weights.append(made.env.world.shaping)
+    assert weights == [1.0, 0.75, 0.5, 0.25]
+
+
+def test_a_pool_whose_opponent_is_called_as_the_learner_is_refused(tmp_path):
+    """Such as the versions of another run."""
+    made = training(tmp_path)
+    made.collect(np.random.default_rng(0))
+    experiment = Experiment(WORLD, world_options=OPTIONS | {"opponents": str(tmp_path)})
+    with pytest.raises(ValueError, match="called 'self', as the learner's own versions are called"):
+        SelfPlayTraining(experiment, small(), torch.device("cpu"))
+    (tmp_path / ITSELF).rename(tmp_path / "another")
+    made = SelfPlayTraining(experiment, small(newest=0.0, still=0.0), torch.device("cpu"))
+    made.collect(np.random.default_rng(0))
+    tasks = made.draw(made.env, 40, "train", np.random.default_rng(0))
+    assert {task["opponent"] for task in tasks} == {ITSELF, "another"}
+
+
 @pytest.mark.parametrize("body", ["mlp", "lstm"])
 def test_a_resumed_training_is_as_one_that_never_stopped(tmp_path, body):
     config = small(body=body)

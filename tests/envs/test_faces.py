@@ -237,6 +237,7 @@ def test_seeds_as_a_list():
         ({"num_threads": 0}, "num_threads must be at least 1"),
         ({"integrator": "rk5"}, "did you mean 'rk4'"),
         ({"width": 0}, "pixels"),
+        ({"control_cost": "abc"}, "control_cost must be a finite number, got 'abc'"),
     ],
 )
 def test_mistakes_are_named(arguments, message):

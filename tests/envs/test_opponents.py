@@ -27,13 +27,14 @@ def arrays(kind: str, seed: int = 0, units: int = UNITS) -> dict[str, np.ndarray
     if kind == "mlp":
         shapes = {"layers.0": (units, D), "layers.1": (units, units), "layers.2": (A, units)}
     else:
-        first = (
-            {"embedding": (units, D)}
-            if kind == "lstm"
-            else {"layers.0": (units, D), "layers.1": (units, units)}
-        )
+        first = {
+            "lstm": {"embedding": (units, D)},
+            "layers and lstm": {"layers.0": (units, D), "layers.1": (units, units)},
+            "lstm alone": {},
+        }[kind]
         shapes = first | {"head": (A, units)}
-        found["cell.weight_ih"], found["cell.weight_hh"] = normal(4 * units, units), normal(4 * units, units)
+        inputs = units if first else D
+        found["cell.weight_ih"], found["cell.weight_hh"] = normal(4 * units, inputs), normal(4 * units, units)
         found["cell.bias"] = normal(4 * units)
     for name, shape in shapes.items():
         found |= {f"{name}.weight": normal(*shape), f"{name}.bias": normal(shape[0])}
@@ -57,10 +58,10 @@ def test_a_perceptron_acts_as_torchs():
     assert memory.shape == (1, 0)
 
 
-@pytest.mark.parametrize("kind", ["lstm", "layers and lstm"])
+@pytest.mark.parametrize("kind", ["lstm", "layers and lstm", "lstm alone"])
 def test_an_lstm_remembers_as_torchs(kind):
     policy = OpponentPolicy(arrays(kind))
-    cell = LSTMCell(UNITS, UNITS)
+    cell = LSTMCell(policy.arrays["cell.weight_ih"].shape[1], UNITS)
     cell.load_state_dict(
         {n.removeprefix("cell."): torch.tensor(x) for n, x in policy.arrays.items() if "cell" in n}
     )
@@ -76,7 +77,7 @@ def test_an_lstm_remembers_as_torchs(kind):
             )
         else:
             embedded = x
-            for i in range(2):
+            for i in range(2 if kind == "layers and lstm" else 0):
                 weight, bias = policy.arrays[f"layers.{i}.weight"], policy.arrays[f"layers.{i}.bias"]
                 embedded = np.tanh(embedded @ weight.T + bias)
         state = cell(torch.tensor(embedded), state)
@@ -142,12 +143,45 @@ def test_a_state_that_is_put_back_goes_on_as_before():
         ({"log_std": np.zeros(A + 1)}, "ends in 3 numbers"),
         ({"layers.1.weight": np.zeros((UNITS, UNITS + 1))}, "'layers.1.weight'"),
         ({"obs_mean": None}, "needs 'obs_mean'"),
+        ({"obs_std": np.ones(1)}, r"'obs_std' of an opponent's policy must have shape \(5,\), got \(1,\)"),
+        ({"obs_std": np.zeros(D)}, "'obs_std' of an opponent's policy has numbers that are not positive"),
+        ({"obs_clip": np.ones(1)}, r"'obs_clip' of an opponent's policy must have shape \(\), got \(1,\)"),
+        ({"log_std": np.array(0.0)}, "'log_std' of an opponent's policy must have shape"),
+        (
+            {"layers.2.bias": None},
+            r"'layers.2.bias' of an opponent's policy must have shape \(3,\), got none",
+        ),
+        ({"layers.2.bias": np.zeros(1)}, r"must have shape \(3,\), got \(1,\)"),
+        ({"layers.0.weight": np.full((UNITS, D), np.nan)}, "'layers.0.weight' .* not finite"),
+        ({"cell.weight_ih": np.zeros((4 * UNITS, A))}, "'cell.bias' .* got none"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(change, message):
     given = {name: each for name, each in (arrays("mlp") | change).items() if each is not None}
     with pytest.raises(ValueError, match=message):
         OpponentPolicy(given)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cell.weight_hh": np.zeros((4 * UNITS, UNITS + 1))}, r"'cell.weight_hh' .* got \(16, 5\)"),
+        ({"cell.weight_ih": np.zeros((4 * UNITS + 1, UNITS))}, r"'cell.weight_ih' .* got \(17, 4\)"),
+        ({"head.weight": None}, "'head.weight' .* got none"),
+    ],
+)
+def test_memories_that_do_not_fit_are_refused(change, message):
+    given = {name: each for name, each in (arrays("lstm") | change).items() if each is not None}
+    with pytest.raises(ValueError, match=message):
+        OpponentPolicy(given)
+
+
+def test_a_policy_keeps_its_numbers_when_those_it_was_made_of_change():
+    given = arrays("mlp")
+    policy = OpponentPolicy(given)
+    before = policy.arrays["layers.0.weight"].copy()
+    given["layers.0.weight"] += 1
+    np.testing.assert_array_equal(policy.arrays["layers.0.weight"], before)
 
 
 def test_policies_are_read_from_checkpoints_and_damage_is_seen(tmp_path):
@@ -158,6 +192,9 @@ def test_policies_are_read_from_checkpoints_and_damage_is_seen(tmp_path):
         np.testing.assert_array_equal(each, given[name])
     path.with_suffix(".safetensors").write_bytes(save({"x": np.zeros(1)}))
     with pytest.raises(ValueError, match="corrupt"):
+        load_policy(path)
+    checkpoints.save(path, {"x": torch.zeros(1)}, {})
+    with pytest.raises(ValueError, match="step_000000001 holds no policy: an opponent's policy needs"):
         load_policy(path)
     path.with_suffix(".safetensors").unlink()
     with pytest.raises(ValueError, match="incomplete"):

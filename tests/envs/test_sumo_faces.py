@@ -227,6 +227,12 @@ def test_divergence_is_told_and_leaves_no_bad_number():
         ({"horizn": 3}, "did you mean 'horizon'"),
         ({"pairing": "metarl/RoboSumo-Ant-vs-Bus-v0"}, "did you mean 'Ant-vs-Bug'"),
         ({"render_mode": "rgb"}, "did you mean 'rgb_array'"),
+        ({"approach": float("nan")}, "approach must be a finite number, got nan"),
+        ({"adjust_z": "low"}, "adjust_z must be a finite number, got 'low'"),
+        ({"horizon": 2.5}, "horizon must be a whole number, got 2.5"),
+        ({"horizon": True}, "horizon must be a whole number, got True"),
+        ({"legacy_501": 1}, "legacy_501 must be true or false, got 1"),
+        ({"physics": ["rk4"]}, "physics must be a word"),
     ],
 )
 def test_mistakes_are_named(arguments, message):

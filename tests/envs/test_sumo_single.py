@@ -1,5 +1,7 @@
 """Sumo as one side meets it: opponents, what they remember, and games against them."""
 
+import pickle
+
 import gymnasium
 import numpy as np
 import pytest
@@ -113,6 +115,31 @@ def test_what_opponents_remember_is_part_of_the_state():
         np.testing.assert_array_equal(again[1], step[1])
 
 
+@pytest.mark.parametrize("second", [[1, 0], [1, 1], [0, 0]])
+def test_a_copy_knows_which_opponent_remembers_what(second):
+    """Also of opponents that were met in another order before, or are met no more."""
+    env = gymnasium.make_vec(
+        WORLD,
+        num_envs=2,
+        vectorization_mode="vector_entry_point",
+        opponent=[Remembers(), Remembers()],
+        horizon=9,
+        physics="fast",
+    ).unwrapped
+    for number, met in enumerate(([0, 1], second)):
+        tasks = [{"opponent": f"opponent-{one}", "version": 0} for one in met]
+        env.reset(seed=number, options={"tasks": tasks})
+        for _ in range(2 + number):
+            env.step(np.zeros((2, 8)))
+    env.world._crew._asked[id(env.tasks.player(tasks[0]))].memory += 5  # so that no two remember the same
+    twin = pickle.loads(pickle.dumps(env))
+    for _ in range(3):
+        for each in (env, twin):
+            each.step(np.zeros((2, 8)))
+        sent, theirs = (each.world.match.simulation.bind("ctrl") for each in (env, twin))
+        np.testing.assert_array_equal(sent, theirs)
+
+
 def test_tasks_are_opponents():
     given = ["zero", lambda seen: np.ones((len(seen), 12)), "zero"]
     env = gymnasium.make(WORLD, opponent=given, test_opponents=["opponent-2"], physics="fast").unwrapped
@@ -128,6 +155,34 @@ def test_tasks_are_opponents():
     np.testing.assert_array_equal(env.step(np.zeros(8))[0], still)
     env.world.shaping = 0.0
     assert env.step(np.ones(8))[1] == 0
+
+
+def test_a_version_that_is_replaced_is_met_from_the_next_match_on():
+    arrays = {
+        "obs_mean": np.zeros(164),
+        "obs_std": np.ones(164),
+        "obs_clip": np.array(5.0),
+        "log_std": np.full(12, -50.0),
+        "layers.0.weight": np.zeros((12, 164)),
+        "layers.0.bias": np.full(12, 0.5),
+    }
+    env = gymnasium.make(WORLD, physics="fast").unwrapped
+    sent = env.world.match.simulation.bind("ctrl")[0, 8:]
+    env.tasks.add("x", 0, arrays)
+    env.reset(seed=0, options={"task": {"opponent": "x", "version": 0}})
+    env.tasks.add("x", 0, arrays | {"layers.0.bias": np.full(12, -0.5)})
+    env.step(np.zeros(8))
+    assert set(sent) == {0.5}
+    env.reset()
+    env.step(np.zeros(8))
+    assert set(sent) == {-0.5}
+
+
+def test_one_name_may_be_held_out_and_the_pairing_given_by_its_id():
+    made = {"opponent": ["zero", "zero"], "pairing": "RoboSumo-Ant-vs-Ant-v0"}
+    env = gymnasium.make(WORLD, test_opponents="opponent-1", **made).unwrapped
+    assert env.tasks.names("test") == ["opponent-1"]
+    assert len(env.world.symmetries) == 8
 
 
 def test_a_result_is_told_once():
@@ -147,6 +202,9 @@ def test_a_result_is_told_once():
         ({"opponent": ["zero"], "test_opponents": ["opponent-1"]}, "did you mean 'opponent-0'"),
         ({"opponents": "/nowhere"}, "no pool of opponents"),
         ({"oponent": "zero"}, "did you mean 'opponent'"),
+        ({"opponent": "zero", "opponents": "/nowhere"}, "who takes its place, got both"),
+        ({"opponent": ["zero"], "test_opponents": "opponent-1"}, "did you mean 'opponent-0'"),
+        ({"opponents": 3}, "no pool of opponents at '3'"),
     ],
 )
 def test_wrong_opponents_are_named(arguments, message):

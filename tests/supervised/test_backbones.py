@@ -219,7 +219,7 @@ def test_smallest_images_are_enough():
 
 
 def test_kochs_network_has_the_papers_layers():
-    """105 - 10 + 1 = 96, halved 48; 48 - 7 + 1 = 42, 21; 21 - 4 + 1 = 18, 9; 9 - 4 + 1 = 6: 256 maps of 6x6, 9216 numbers."""
+    """105-10+1 = 96, halved 48; 48-7+1 = 42, 21; 21-4+1 = 18, 9; 9-4+1 = 6: 256 maps of 6x6, 9216 numbers."""
     with torch.device("meta"):
         net = backbone(Backbone("koch", norm="none"), (1, 105, 105))
         assert net.maps(torch.empty(2, 1, 105, 105)).shape == (2, 256, 6, 6)
