@@ -65,6 +65,12 @@ class EpisodicTraining:
     """What convolutions multiply in while training. Validation, testing and prediction use float32 in any case."""
     max_grad_value: float | None = None
     """Bound on every entry of the gradient, on both sides of zero."""
+    kept: int = 1
+    """States with the best validations that are kept, for `metarl fewshot evaluate --ensemble`."""
+
+    def __post_init__(self):
+        if self.kept < 1:
+            raise ValueError(f"training.kept={self.kept}, expected 1 or more")
 
 
 @dataclass(frozen=True)
