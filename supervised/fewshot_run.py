@@ -44,6 +44,11 @@ class FewShotRun:
         """Whether functions are fitted, not images classified."""
         return len(self.run.config["image"]) == 1
 
+    @property
+    def labels_pictures(self) -> bool:
+        """Whether it can be asked about pictures: not where functions are fitted, or features were given."""
+        return not self.is_regression and self.run.config["image"][1:] != [1, 1]
+
     def method(self, device: torch.device | None = None, config: Any = None) -> tuple[Method, dict[str, Any]]:
         """The method with its best state in validation, and what is known of that state.
 
@@ -142,7 +147,7 @@ class FewShotRun:
         device = devices.resolve(self.experiment.device)
         if device.type == "cpu":
             keep_freed_memory()
-        store = load_split(self.experiment, split, device)
+        store = load_split(self.experiment, split, device, self.run.config["image"])
         judged: dict[str, Judged] = {}
         for number in steps or (None,):
             config = self._with_steps(number)
@@ -199,6 +204,8 @@ class FewShotRun:
         """
         if self.is_regression:
             raise ValueError(f"a run on {self.experiment.data} fits functions and labels no pictures")
+        if not self.labels_pictures:
+            raise ValueError(f"a run on {self.experiment.data} knows features only and labels no pictures")
         classes, files = support_files(support), query_files(queries)
         model, _ = self.method()
         reading = reference(self.experiment.data)

@@ -12,8 +12,8 @@ of training batches; or the support with one query at a time."""
 class Backbone:
     """The network from images to features."""
 
-    name: Literal["conv4", "resnet12", "wrn-28-10", "koch", "relation", "mlp"] = "conv4"
-    """Architecture."""
+    name: Literal["conv4", "resnet12", "wrn-28-10", "koch", "relation", "mlp", "identity"] = "conv4"
+    """Architecture; identity for data that are features already."""
     channels: int = 64
     """Filters of every block (conv4, relation), units of both layers (mlp). For resnet12 64 means blocks of
 64-128-256-512, 80 of 64-160-320-640; the others have a width of their own."""
