@@ -5,10 +5,11 @@
 A meta-step is the loss of 4 tasks (5-way 1-shot, 15 queries of each class, random images of 28x28) and its gradient by
 everything the method learns, with 5 inner steps on Conv4-64, exact where the method's own preset is. VERSA and MLAP have
 inner loops of other kinds and are timed as they are. Peers (`higher`, TorchOpt, learn2learn) run what they have: MAML and
-ANIL all three, Meta-SGD and Meta-Curvature learn2learn. Those that are not installed are left out.
+ANIL all three, Meta-SGD and Meta-Curvature learn2learn. Those that are not installed are left out. All start from equal
+weights, and their meta-gradients of these are first compared in float64.
 
-Contenders run interleaved in random order for the time. Peak memory is that of a process of its own: the highest resident
-set (Linux) after a meta-step less that before it; on a GPU, the most that was allocated.
+Contenders run interleaved in random order and are compared within each round. Peak memory is that of processes of their
+own: the highest resident set (Linux) after a meta-step less that before it; on a GPU, the most that was allocated.
 """
 
 import argparse
@@ -27,20 +28,20 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 sys.path.insert(0, str(Path(__file__).parent))
-from meta_gradient import find_learn2learn, peer_versions, seconds, spread, usual_conv4
+from meta_gradient import difference, find_learn2learn, peer_versions, seconds, spread, usual_conv4
 
 from metarl.configs import write_json
 from metarl.memory import keep_freed_memory
-from metarl.plots import markdown_table
 from metarl.provenance import measurement
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.episodes import Episode, EpisodeSampler
 from metarl.supervised.methods import METHODS, build, preset
 from metarl.supervised.methods.config import Backbone
+from metarl.supervised.methods.method import Method
 from metarl.tasks import over_tasks
 
 WAY, SHOT, QUERY, TASKS, STEPS, LR = 5, 1, 15, 4, 5, 0.4
@@ -48,8 +49,11 @@ NO_INNER_LOOP = {
     *("siamese", "triplet", "matching", "prototypical", "gaussian-prototypical", "relation", "tadam"),
     *("classifier-baseline", "meta-baseline", "nearest-centroid"),
 }
+WEIGHTS = 4 * 3 + 2
+"""Parameters of the network and its head, which every method has first."""
 RESULTS = Path(__file__).parent / "results" / "meta_step.json"
-Step = Callable[[], Any]
+Step = Callable[[], list[Tensor]]
+"""One meta-step; it gives the meta-gradient, that of the network's weights first."""
 
 
 def images(device: str) -> ClassStore:
@@ -59,43 +63,51 @@ def images(device: str) -> ClassStore:
     return ClassStore(pictures, torch.arange(41) * 20, [str(number) for number in range(40)]).to(device)
 
 
-def drawn(device: str) -> Episode:
+def drawn(device: str, dtype: torch.dtype) -> Episode:
     """The tasks."""
-    return EpisodeSampler(images(device), WAY, SHOT, QUERY).draw(TASKS, torch.Generator().manual_seed(1))
+    found = EpisodeSampler(images(device), WAY, SHOT, QUERY).draw(TASKS, torch.Generator().manual_seed(1))
+    return pytree.tree_map(lambda part: part.to(dtype) if part.is_floating_point() else part, found)
 
 
 # ---------------------------------------------------------------------------------------------- contenders
 
 
-def ours(name: str, device: str) -> Step:
-    """A method of this library."""
+def fresh(name: str, device: str, dtype: torch.dtype) -> Method:
+    """A method of this library on Conv4-64, the same whenever it is asked for."""
     config = preset(name, "omniglot", WAY, SHOT)
     training = replace(
         config.training, way=WAY, shot=SHOT, query=QUERY, tasks=TASKS, statistics="transductive"
     )
     config = replace(config, backbone=Backbone(), training=training)
     if hasattr(config, "inner"):
-        config = replace(config, inner=replace(config.inner, steps=STEPS))
+        config = replace(config, inner=replace(config.inner, steps=STEPS, lr=LR))
     torch.manual_seed(0)
-    store = images(device)
+    store = images("cpu")
     method = build(name, config, store.image, store.num_classes, WAY, SHOT)
-    method.module.to(device)
+    method.module.to(device, dtype)
+    return method
+
+
+def ours(name: str, device: str, dtype: torch.dtype) -> Step:
+    """A method of this library."""
+    method = fresh(name, device, dtype)
     params = dict(method.module.named_parameters())
-    episodes = drawn(device)
+    learned = [value for value in params.values() if value.requires_grad]
+    episodes = drawn(device, dtype)
     batch: Any = None
     if method.stages:
-        batch = method.stages[-1].draw(store, torch.Generator().manual_seed(1), 0.5)
+        batch = method.stages[-1].draw(images(device), torch.Generator().manual_seed(1), 0.5)
 
     def task(params: Any, one: Episode) -> Any:
         return method.task(params, one, "transductive")[0]
 
-    def run() -> list[Any]:
+    def run() -> list[Tensor]:
         loss = (
             method.stages[-1].loss(params, batch)[0]
             if method.stages
             else over_tasks(task)(params, episodes).mean()
         )
-        return list(torch.autograd.grad(loss, list(params.values()), allow_unused=True))
+        return list(torch.autograd.grad(loss, learned, allow_unused=True))
 
     return run
 
@@ -105,20 +117,29 @@ def each_task(episodes: Episode) -> list[Episode]:
     return [pytree.tree_map(lambda part, i=i: part[i], episodes) for i in range(TASKS)]
 
 
-def network(device: str) -> tuple[nn.Module, list[Episode]]:
-    """Conv4-64 of torch's own layers, and the tasks."""
-    torch.manual_seed(0)
-    return usual_conv4().to(device), each_task(drawn(device))
+def network(method: str, device: str, dtype: torch.dtype) -> tuple[nn.Module, list[Episode]]:
+    """Conv4-64 of torch's own layers with the weights of ours, and the tasks."""
+    net = usual_conv4().to(device, dtype)
+    own = list(fresh(method, device, dtype).module.parameters())[:WEIGHTS]
+    with torch.no_grad():
+        for theirs, value in zip(net.parameters(), own, strict=True):
+            theirs.copy_(value)
+    return net, each_task(drawn(device, dtype))
 
 
-def in_higher(method: str, device: str) -> Step:
+def gradients(net: nn.Module) -> list[Tensor]:
+    """What a backward pass left at the weights."""
+    return [value.grad for value in net.parameters()]
+
+
+def in_higher(method: str, device: str, dtype: torch.dtype) -> Step:
     """facebookresearch/higher: MAML, and ANIL on features."""
     library = importlib.import_module("higher")
-    net, tasks = network(device)
+    net, tasks = network(method, device, dtype)
     body, fast_part = (net[:-1], net[-1]) if method == "anil" else (nn.Identity(), net)
     optimizer = torch.optim.SGD(fast_part.parameters(), lr=LR)
 
-    def run() -> None:
+    def run() -> list[Tensor]:
         net.zero_grad(set_to_none=True)
         for one in tasks:
             support, query = body(one.support), body(one.query)
@@ -126,18 +147,19 @@ def in_higher(method: str, device: str) -> Step:
                 for _ in range(STEPS):
                     inner.step(F.cross_entropy(fast(support), one.support_labels))
                 (F.cross_entropy(fast(query), one.query_labels) / TASKS).backward()
+        return gradients(net)
 
     return run
 
 
-def in_torchopt(method: str, device: str) -> Step:
+def in_torchopt(method: str, device: str, dtype: torch.dtype) -> Step:
     """metaopt/torchopt: MAML, and ANIL on features."""
     library = importlib.import_module("torchopt")
-    net, tasks = network(device)
+    net, tasks = network(method, device, dtype)
     body, fast = (net[:-1], net[-1]) if method == "anil" else (nn.Identity(), net)
     inner = library.MetaSGD(fast, lr=LR)
 
-    def run() -> None:
+    def run() -> list[Tensor]:
         net.zero_grad(set_to_none=True)
         start = [library.extract_state_dict(each, by="reference") for each in (fast, inner)]
         for one in tasks:
@@ -147,16 +169,19 @@ def in_torchopt(method: str, device: str) -> Step:
             (F.cross_entropy(fast(query), one.query_labels) / TASKS).backward()
             for each, state in zip((fast, inner), start, strict=True):
                 library.recover_state_dict(each, state)
+        return gradients(net)
 
     return run
 
 
-def in_learn2learn(method: str, device: str) -> Step:
+def in_learn2learn(method: str, device: str, dtype: torch.dtype) -> Step:
     """learnables/learn2learn: MAML, ANIL, Meta-SGD, and Meta-Curvature."""
-    net, tasks = network(device)
+    net, tasks = network(method, device, dtype)
     body, part = (net[:-1], net[-1]) if method == "anil" else (nn.Identity(), net)
     if method == "meta-sgd":
-        learner = importlib.import_module("learn2learn.algorithms.meta_sgd").MetaSGD(part, lr=LR)
+        learner = importlib.import_module("learn2learn.algorithms.meta_sgd").MetaSGD(
+            part, lr=float(torch.tensor(LR))
+        )
     elif method == "meta-curvature":
         package = importlib.import_module("learn2learn")  # its parts find one another through it
         for name in ("clone_module", "update_module"):
@@ -168,9 +193,9 @@ def in_learn2learn(method: str, device: str) -> Step:
         )
     else:
         learner = importlib.import_module("learn2learn.algorithms.maml").MAML(part, lr=LR)
-    learner.to(device)
+    learner.to(device, dtype)
 
-    def run() -> None:
+    def run() -> list[Tensor]:
         net.zero_grad(set_to_none=True)
         learner.zero_grad(set_to_none=True)
         for one in tasks:
@@ -179,6 +204,7 @@ def in_learn2learn(method: str, device: str) -> Step:
             for _ in range(STEPS):
                 fast.adapt(F.cross_entropy(fast(support), one.support_labels))
             (F.cross_entropy(fast(query), one.query_labels) / TASKS).backward()
+        return gradients(net)
 
     return run
 
@@ -193,17 +219,17 @@ HAVE = {
 """Which peers have a method."""
 
 
-def contender(method: str, who: str, args: argparse.Namespace) -> Step:
+def contender(method: str, who: str, args: argparse.Namespace, dtype: torch.dtype = torch.float32) -> Step:
     """One library's version of a method, ready to run.
 
     Raises:
         ImportError: The library is not there, or does not run with this torch.
     """
     if who == "metarl":
-        return ours(method, args.device)
+        return ours(method, args.device, dtype)
     if who == "learn2learn" and args.learn2learn:
         find_learn2learn(args.learn2learn)
-    return PEERS[who](method, args.device)
+    return PEERS[who](method, args.device, dtype)
 
 
 # --------------------------------------------------------------------------------------------- measurement
@@ -237,38 +263,57 @@ def peak_elsewhere(method: str, who: str, args: argparse.Namespace) -> float:
     return float(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
-def measure(method: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Times of all contenders, interleaved, and their peaks of memory."""
-    runs: dict[str, Step] = {}
+def those_there(method: str, args: argparse.Namespace) -> list[str]:
+    """This library, and the peers that have a method and can be imported."""
+    found = []
     for who in ("metarl", *HAVE.get(method, ())):
         try:
-            runs[who] = contender(method, who, args)
-            runs[who]()
+            contender(method, who, args)
+            found.append(who)
         except ImportError as error:
             print(f"{method} without {who}: {error}", flush=True)
-            runs.pop(who, None)
-    order, times = random.Random(args.seed), {who: [] for who in runs}
+    return found
+
+
+def agreement(method: str, peers: list[str], args: argparse.Namespace) -> dict[str, float]:
+    """Relative difference of our float64 meta-gradient of the network's weights to each peer's."""
+    if not peers:
+        return {}
+    own = [each.clone() for each in contender(method, "metarl", args, torch.float64)()[:WEIGHTS]]
+    return {who: difference(own, contender(method, who, args, torch.float64)()) for who in peers}
+
+
+def measure(method: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Times of all contenders, interleaved, and their peaks of memory."""
+    names = those_there(method, args)
+    peers = [who for who in names if who != "metarl"]
+    agree = agreement(method, peers, args)
+    runs = {who: contender(method, who, args) for who in names}
+    for run in runs.values():
+        run()
+    order, rounds = random.Random(args.seed), []
     for _ in range(args.rounds):
-        for who in order.sample(list(runs), len(runs)):
-            times[who].append(seconds(runs[who], args.device))
-    peaks = {who: peak_elsewhere(method, who, args) for who in runs}
-    found = {"method": method, "seconds": times, "spread": {who: spread(each) for who, each in times.items()}}
-    for who, each in times.items():
-        print(
-            f"{method:16s} {who:12s} {statistics.median(each) * 1e3:9.1f} ms {peaks[who] / 2**20:9.1f} MiB",
-            flush=True,
-        )
-    return {**found, "peak_bytes": peaks}
-
-
-def table(results: list[dict[str, Any]]) -> str:
-    """A Markdown table of medians."""
-    rows = []
-    for each in results:
-        for who, times in each["seconds"].items():
-            memory = each["peak_bytes"][who] / 2**20
-            rows.append([each["method"], who, f"{statistics.median(times) * 1e3:.0f}", f"{memory:.0f}"])
-    return markdown_table(["method", "library", "ms", "MiB"], rows)
+        rounds.append({who: seconds(runs[who], args.device) for who in order.sample(names, len(names))})
+    times = {who: [each[who] for each in rounds] for who in names}
+    peaks = {who: [peak_elsewhere(method, who, args) for _ in range(args.peaks)] for who in names}
+    memory = {who: statistics.median(each) for who, each in peaks.items()}
+    found = {
+        "method": method,
+        "difference_float64": agree,
+        "seconds": times,
+        "spread": {who: spread(each) for who, each in times.items()},
+        "ratio": {who: spread([each[who] / each["metarl"] for each in rounds]) for who in peers},
+        "peak_bytes": peaks,
+        "memory_ratio": {who: memory[who] / memory["metarl"] for who in peers},
+    }
+    for who in names:
+        line = f"{method:16s} {who:12s} {found['spread'][who]['median'] * 1e3:9.1f} ms"
+        line += f" {memory[who] / 2**20:9.1f} MiB"
+        if who in peers:
+            line += f"   x{found['ratio'][who]['median']:.2f}, memory x{found['memory_ratio'][who]:.2f}"
+            line += f"   gradients differ by {agree[who]:.1e}"
+        print(line, flush=True)
+    return found
 
 
 def main() -> None:
@@ -283,7 +328,8 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, help="torch's intra-op threads, for everyone; default: torch's own"
     )
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--peaks", type=int, default=3, help="processes whose memory is measured, for each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--peak", nargs=2, metavar=("METHOD", "LIBRARY"), help=argparse.SUPPRESS)
@@ -309,7 +355,7 @@ def main() -> None:
         record["versions"] |= peer_versions(ran, args.learn2learn)
         record["load_average"]["after"] = os.getloadavg()
         write_json(args.out, record)
-    print(f"\n{table(record['results'])}\n\nwritten: {args.out}")
+    print(f"\nwritten: {args.out}")
 
 
 if __name__ == "__main__":

@@ -88,6 +88,31 @@ def _ratio(ratio: Mapping[str, float]) -> str:
     return f"{ratio['median']:.2f} [{ratio['interval_low']:.2f}, {ratio['interval_high']:.2f}]"
 
 
+def meta_step(found: list[Mapping[str, Any]]) -> str:
+    """Time of one meta-step of every method and the memory it needs; beside, those of a peer divided by ours.
+
+    Times are medians with their quartiles, of a ratio within rounds.
+    """
+    (only,) = found
+    peers = list(dict.fromkeys(peer for each in only["results"] for peer in each["ratio"]))
+    rows = []
+    for each in only["results"]:
+        ours = {name: 1e3 * value for name, value in each["spread"]["metarl"].items()}
+        memory = np.median(each["peak_bytes"]["metarl"]) / 2**20
+        row = [each["method"], _quartiles(ours, ".0f"), f"{memory:.0f}"]
+        for peer in peers:
+            there = peer in each["ratio"]
+            row.append(_quartiles(each["ratio"][peer], ".2f") if there else "")
+            row.append(f"{each['memory_ratio'][peer]:.2f}" if there else "")
+        rows.append(row)
+    beside = [text for peer in peers for text in (f"{peer}: time / ours", "memory / ours")]
+    return markdown_table(["method", "ms", "MiB", *beside], rows) + _source(only)
+
+
+def _quartiles(spread: Mapping[str, float], form: str) -> str:
+    return f"{spread['median']:{form}} [{spread['quartile_low']:{form}}, {spread['quartile_high']:{form}}]"
+
+
 def worlds(found: list[Mapping[str, Any]]) -> str:
     """Environment steps per second (wall time) of each way to step a body."""
     (only,) = found
@@ -314,6 +339,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Mapping[str, Any]]], str]]] = {
     "learning": ("learning_*.json", learning),
     "learning_curves": ("learning_*.json", learning_curves),
     "meta_gradient": ("meta_gradient.json", meta_gradient),
+    "meta_step": ("meta_step.json", meta_step),
     "mlap": ("mlap.json", mlap),
     "robosumo": ("robosumo.json", robosumo),
     "sumo_ladders": ("sumo_ladders.json", sumo_ladders),

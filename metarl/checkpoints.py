@@ -121,8 +121,13 @@ def prune(folder: str | Path, keep: int | None) -> None:
     if keep < 1:
         raise ValueError(f"keep={keep}, expected at least 1 or None for all")
     for path in complete(folder)[:-keep]:
-        _with(path, ".json").unlink(missing_ok=True)  # the JSON first: then it no longer counts as one
-        _with(path, ".safetensors").unlink(missing_ok=True)
+        delete(path)
+
+
+def delete(path: str | Path) -> None:
+    """Remove a checkpoint (without suffix)."""
+    for suffix in (".json", ".safetensors"):  # the JSON first: then it no longer counts as one
+        _with(Path(path), suffix).unlink(missing_ok=True)
 
 
 def check_matches(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], what: str) -> None:

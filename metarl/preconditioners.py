@@ -139,6 +139,8 @@ class Geodesic:
 
     base: UpdateRule = field(default_factory=SGD)
     """Says which step would be taken without the constraint."""
+    plain: tuple[str, ...] = ()
+    """Name patterns of tensors that are left to the base rule."""
 
     def init(self, params: Mapping[str, Tensor], steps: int, adapted: Adapted = "all") -> Params:
         """What the base starts with: this rule learns nothing."""
@@ -154,7 +156,7 @@ class Geodesic:
         """The tensors named in `grads` after one step."""
         after = self.base.update(params, grads, step, loss)
         for name in grads:
-            if params[name].dim() > 1:
+            if params[name].dim() > 1 and not _matches(name, self.plain):
                 after[name] = _turned(params[name], params[name] - after[name])
         return after
 

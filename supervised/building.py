@@ -1,5 +1,6 @@
 """From a run's settings to its method and data."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,11 +67,30 @@ def placed(experiment: FewShotExperiment) -> tuple[FewShotExperiment, str]:
 
 def load_both(experiment: FewShotExperiment, device: torch.device) -> tuple[Store, Store]:
     """Training and validation images of an experiment, on a device."""
-    return load_split(experiment, "train", device), load_split(experiment, "validation", device)
+    train = load_split(experiment, "train", device)
+    return train, load_split(experiment, "validation", device, train.image)
 
 
-def load_split(experiment: FewShotExperiment, split: str, device: torch.device) -> Store:
-    """Images of one split of an experiment's data, on a device."""
-    return load(
+def load_split(
+    experiment: FewShotExperiment, split: str, device: torch.device, image: Sequence[int] | None = None
+) -> Store:
+    """Images of one split of an experiment's data, on a device.
+
+    Args:
+        experiment: Says which data.
+        split: `train`, `validation` or `test`.
+        device: Where they shall lie.
+        image: Shape that they must have; unset, any.
+
+    Raises:
+        ValueError: They have another.
+    """
+    store = load(
         experiment.data, split, root=experiment.data_root, size=experiment.image_size, device=str(device)
     )
+    if image is not None and tuple(store.image) != tuple(image):
+        raise ValueError(
+            f"{experiment.data}: the {split} split has inputs of shape {tuple(store.image)}, those of training have "
+            f"{tuple(image)}; all splits need the same"
+        )
+    return store

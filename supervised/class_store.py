@@ -1,6 +1,6 @@
-"""Images of classes, as one tensor on one device.
+"""Images of classes, or features of them, as one tensor on one device.
 
-Legend: C channels, H and W' height and width.
+Legend: C channels, H and W' height and width, D features.
 """
 
 import hashlib
@@ -18,7 +18,8 @@ class ClassStore:
     c // num quarters, where num is the number of classes that have images. Turning is done when pictures are asked for.
 
     Args:
-        images: uint8, shape (n, C, H, W'), those of the first class first.
+        images: uint8, shape (n, C, H, W'), those of the first class first; or features that were computed before,
+            float32, shape (n, D, 1, 1), which `pictures` gives as they are.
         starts: Where each class begins, and at the end n, int64, shape (num + 1,).
         names: Of the classes, num.
         rotations: 1, or 4 for square images.
@@ -41,9 +42,12 @@ class ClassStore:
         std: Sequence[float] = (),
         groups: Sequence[str] | None = None,
     ):
-        if images.dtype != torch.uint8 or images.dim() != 4:
+        features = images.dtype == torch.float32 and images.shape[2:] == (1, 1)
+        if images.dim() != 4 or not (features or images.dtype == torch.uint8):
             got = f"{images.dtype} of shape {tuple(images.shape)}"
-            raise ValueError(f"images must be uint8 of shape (n, C, H, W), got {got}")
+            raise ValueError(
+                f"images must be uint8 of shape (n, C, H, W), or features float32 of shape (n, D, 1, 1), got {got}"
+            )
         if len(starts) != len(names) + 1 or int(starts[0]) != 0 or int(starts[-1]) != len(images):
             raise ValueError(
                 f"starts of {len(names)} classes must be {len(names) + 1} numbers from 0 to {len(images)}, got "
@@ -68,7 +72,7 @@ class ClassStore:
         """A store of images in any order; classes are sorted by name.
 
         Args:
-            images: uint8, shape (n, C, H, W').
+            images: As the class has them.
             labels: The class of each, n.
             group_of: What each class belongs to.
 
@@ -91,6 +95,11 @@ class ClassStore:
     def device(self) -> torch.device:
         """Where the images lie."""
         return self.images.device
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether these are images, not features of them."""
+        return self.images.dtype == torch.uint8
 
     @property
     def num_classes(self) -> int:
@@ -128,10 +137,12 @@ class ClassStore:
             turns: Quarter turns (counter-clockwise) of each, of the same shape; None for none.
 
         Returns:
-            float32, shape (*index.shape, C, H, W'): in [0, 1], less `mean`, divided by `std`.
+            float32, shape (*index.shape, C, H, W'): in [0, 1], less `mean`, divided by `std`; features as they are.
         """
         flat = index.reshape(-1)
         chosen = self.images.index_select(0, flat)
+        if not self.has_pictures:
+            return chosen.view(*index.shape, *self.image)
         if turns is not None:
             chosen = self._turned(chosen, turns.reshape(-1))
         pictures = chosen.to(torch.float32)

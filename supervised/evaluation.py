@@ -151,7 +151,8 @@ class FewShotEvaluation:
             head += f"): {p['way']}-way {p['shot']}-shot, {p['query']} queries of each class, "
         else:
             head += f"): {p['shot']} support and {p['query']} query points, "
-        lines = [f"{head}{p['episodes']:,} episodes (seed {p['seed']})", ""]
+        together = f", {len(p['steps'])} states together" if p.get("state") == "ensemble" else ""
+        lines = [f"{head}{p['episodes']:,} episodes (seed {p['seed']}){together}", ""]
         value = percent if images else _plain
         rows = [
             [

@@ -8,7 +8,8 @@ class FewShotExperiment:
     """What a method is trained on and for, for how long, and what is kept."""
 
     data: str
-    """Name of a data set (`metarl fewshot list`), or a folder with a folder of images for each class."""
+    """Name of a data set (`metarl fewshot list`), a folder with a folder of images for each class, or one with files of
+features of images (`train.npz` ..)."""
     way: int = 5
     """Classes of an episode in validation and testing; in training too, unless the method says otherwise."""
     shot: int = 1

@@ -13,12 +13,13 @@ from metarl.memory import keep_freed_memory
 from metarl.runs import Run
 from metarl.supervised.building import VERB, best_path, built, has_batch_norm, load_split, stored
 from metarl.supervised.datasets import reference
+from metarl.supervised.ensemble import ensemble
 from metarl.supervised.evaluation import FewShotEvaluation, Judged, Protocol, judge
 from metarl.supervised.known_features import KnownFeatures
 from metarl.supervised.methods.config import InnerLoop, Statistics
 from metarl.supervised.methods.method import Method
 from metarl.supervised.prediction import Prediction, predict, query_files, support_files
-from metarl.supervised.training import FewShotTraining
+from metarl.supervised.training import FewShotTraining, kept_states
 
 
 class FewShotRun:
@@ -31,7 +32,7 @@ class FewShotRun:
     def __init__(self, run: Run):
         self.run = run
         self.name, self.experiment, self.config = stored(run)
-        self._known: dict[tuple[str, int], list[KnownFeatures]] = {}
+        self._known: dict[tuple[str, Any], list[KnownFeatures]] = {}
 
     @property
     def path(self) -> Path:
@@ -43,6 +44,11 @@ class FewShotRun:
         """Whether functions are fitted, not images classified."""
         return len(self.run.config["image"]) == 1
 
+    @property
+    def labels_pictures(self) -> bool:
+        """Whether it can be asked about pictures: not where functions are fitted, or features were given."""
+        return not self.is_regression and self.run.config["image"][1:] != [1, 1]
+
     def method(self, device: torch.device | None = None, config: Any = None) -> tuple[Method, dict[str, Any]]:
         """The method with its best state in validation, and what is known of that state.
 
@@ -53,17 +59,11 @@ class FewShotRun:
             config: In place of the run's, one that has the same parameters.
         """
         device = devices.resolve(self.experiment.device) if device is None else device
-        model = built(self.run.config, self.experiment, config or self.config, device)
         best = best_path(self.run)
         if best.with_name("best.json").exists():
-            tensors, state = checkpoints.load(best)
-            checkpoints.load_module(model.module, checkpoints.under("method", tensors))
-            measure = state.get("measure", "accuracy")
-            return model, {
-                "state": "best",
-                "steps": state["steps"],
-                f"validation_{measure}": state[measure],
-            }
+            model, state = self._validated(best, device, config)
+            return model, {"state": "best", **state}
+        model = built(self.run.config, self.experiment, config or self.config, device)
         newest = checkpoints.latest(self.run.checkpoints)
         if newest is None:
             raise ValueError(
@@ -78,6 +78,42 @@ class FewShotRun:
         known = {"state": "newest", "steps": state["steps"]}
         return model, known if self.is_regression else {**known, "validation_accuracy": None}
 
+    def _validated(self, path: Path, device: torch.device, config: Any) -> tuple[Method, dict[str, Any]]:
+        """The method with a state that was kept for its validation."""
+        model = built(self.run.config, self.experiment, config or self.config, device)
+        tensors, state = checkpoints.load(path)
+        checkpoints.load_module(model.module, checkpoints.under("method", tensors))
+        measure = state.get("measure", "accuracy")
+        return model, {"steps": state["steps"], f"validation_{measure}": state[measure]}
+
+    def ensemble(
+        self, number: int, device: torch.device | None = None, config: Any = None
+    ) -> tuple[Method, dict[str, Any]]:
+        """The best states in validation as one method that answers by the mean of their scores.
+
+        Args:
+            number: How many states.
+            device: As of `method`.
+            config: Likewise.
+
+        Raises:
+            ValueError: The run does not keep so many.
+        """
+        if number < 2:
+            raise ValueError(f"ensemble={number}, expected 2 or more states; leave it out for the best one")
+        paths = kept_states(best_path(self.run))
+        if len(paths) < number:
+            raise ValueError(
+                f"{self.path} keeps {len(paths)} states for an ensemble, {number} were asked for. As many are kept as "
+                f"`--training.kept` said in training ({self.config.training.kept}), one of every validation at most"
+            )
+        device = devices.resolve(self.experiment.device) if device is None else device
+        members, states = zip(
+            *(self._validated(path, device, config) for path in paths[:number]), strict=True
+        )
+        about = {name: tuple(state[name] for state in states) for name in states[0]}
+        return ensemble(members), {"state": "ensemble", **about}
+
     def evaluate(
         self,
         way: int | None = None,
@@ -88,6 +124,7 @@ class FewShotRun:
         statistics: Sequence[Statistics] = (),
         seed: int = 0,
         steps: Sequence[int] = (),
+        ensemble: int | None = None,
     ) -> FewShotEvaluation:
         """Classify the queries of episodes of a split (or fit functions); written to `evaluation.json`.
 
@@ -101,18 +138,22 @@ class FewShotRun:
             seed: Episodes follow from it.
             steps: Numbers of inner steps, each judged by itself, for methods that adapt by them; unset, as the method
                 does.
+            ensemble: How many of the best states in validation answer together; unset, the best one alone.
 
         Raises:
-            ValueError: The method has no inner steps, or a protocol cannot be had.
+            ValueError: The method has no inner steps, a protocol cannot be had, or so many states were not kept.
         """
         protocol = Protocol(way or self.experiment.way, shot or self.experiment.shot, query, episodes, seed)
         device = devices.resolve(self.experiment.device)
         if device.type == "cpu":
             keep_freed_memory()
-        store = load_split(self.experiment, split, device)
+        store = load_split(self.experiment, split, device, self.run.config["image"])
         judged: dict[str, Judged] = {}
         for number in steps or (None,):
-            model, state = self.method(device, self._with_steps(number))
+            config = self._with_steps(number)
+            model, state = (
+                self.method(device, config) if ensemble is None else self.ensemble(ensemble, device, config)
+            )
             self._known = {key: self._known.get(key, []) for key in [(split, state["steps"])]}
             modes = self._modes(model, statistics)
             found = judge(model, store, protocol, modes, *self._known.values())
@@ -163,6 +204,8 @@ class FewShotRun:
         """
         if self.is_regression:
             raise ValueError(f"a run on {self.experiment.data} fits functions and labels no pictures")
+        if not self.labels_pictures:
+            raise ValueError(f"a run on {self.experiment.data} knows features only and labels no pictures")
         classes, files = support_files(support), query_files(queries)
         model, _ = self.method()
         reading = reference(self.experiment.data)

@@ -12,12 +12,13 @@ from metarl.memory import keep_freed_memory
 from metarl.runs import Run
 from metarl.schedule import Schedule
 from metarl.supervised.building import VERB, best_path, built, load_both, placed, stored
+from metarl.supervised.class_store import ClassStore
 from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.fewshot_run import FewShotRun
 from metarl.supervised.illustration import LAYOUT, illustrate
 from metarl.supervised.methods import preset
 from metarl.supervised.methods.method import Method
-from metarl.supervised.task_kinds import ACCURACY, Store, measure_of
+from metarl.supervised.task_kinds import Store
 from metarl.supervised.training import FewShotTraining, Untrained, number_of_updates, optimizer_of
 from metarl.training import train as run_training
 
@@ -124,7 +125,11 @@ def _run(
     run.layout(LAYOUT)
     run_training(training, optimizer, schedule, run, quiet=quiet)
     trained = FewShotRun(run)
-    pictures = measure_of(stores[1]) is ACCURACY
-    if pictures and run.info["reason"] == "finished" and distributed.is_main():
+    if (
+        isinstance(stores[1], ClassStore)
+        and stores[1].has_pictures
+        and run.info["reason"] == "finished"
+        and distributed.is_main()
+    ):
         illustrate(run, trained.method()[0], stores[1], experiment, config.training.test_statistics)
     return trained

@@ -25,7 +25,7 @@ from metarl.supervised.methods.config import EpisodicTraining
 from metarl.supervised.methods.method import Method, Stage
 from metarl.supervised.normalisation import estimate_running
 from metarl.supervised.staged_steps import StagedSteps
-from metarl.supervised.task_kinds import Store, measure_of, sampler_of
+from metarl.supervised.task_kinds import ACCURACY, SQUARED_ERROR, Store, measure_of, sampler_of
 from metarl.tasks import over_tasks
 from metarl.update_rules import adapted_names
 
@@ -102,7 +102,7 @@ class FewShotTraining:
         return losses.mean(), {**{name: each.mean() for name, each in aux.items()}, **number}
 
     def evaluate(self, rng: np.random.Generator) -> dict[str, float]:
-        """Estimate running averages, judge on validation episodes, keep the state if it is the best so far."""
+        """Estimate running averages, judge on validation episodes, keep the state if it is among the best so far."""
         self.estimate_running()
         if self.validation is None:
             return {}
@@ -117,7 +117,7 @@ class FewShotTraining:
         mode = self.training.test_statistics
         found = judge(self.method, self.validation, protocol, [mode])[mode]
         value, margin = float(found.values.mean()), interval(found.values)
-        self._keep_if_best(found)
+        self._keep_if_good(found)
         return {
             f"fewshot/{found.measure.name}": value,
             "fewshot/interval": margin,
@@ -146,13 +146,10 @@ class FewShotTraining:
         mine = distributed.share(self.training.tasks)
         return pytree.tree_map(lambda each: each[mine.start : mine.stop], episodes)
 
-    def _keep_if_best(self, found: Judged) -> None:
+    def _keep_if_good(self, found: Judged) -> None:
         if self.best is None or not distributed.is_main():
             return
         measure, value = found.measure, float(found.values.mean())
-        before = best_state(self.best)
-        if before is not None and measure.sign * (value - before[measure.name]) <= 0:
-            return
         updates = int(self.module.updates)
         state = {
             measure.name: value,
@@ -163,7 +160,14 @@ class FewShotTraining:
             "updates": updates,
             "steps": updates * self.training.tasks,
         }
-        checkpoints.save(self.best, self.module.state_dict(), state)
+        before = best_state(self.best)
+        if before is None or measure.sign * (value - before[measure.name]) > 0:
+            checkpoints.save(self.best, self.module.state_dict(), state)
+        if self.training.kept > 1:
+            name = f"{self.best.name}_{state['steps']:09d}"
+            checkpoints.save(self.best.with_name(name), self.module.state_dict(), state)
+            for path in kept_states(self.best)[self.training.kept :]:
+                checkpoints.delete(path)
 
 
 class Untrained:
@@ -264,6 +268,21 @@ def best_state(path: Path) -> dict[str, Any] | None:
     """What is known of the state that was best in validation so far; None if there is none."""
     described = path.with_name(f"{path.name}.json")
     return read_json(described) if described.exists() else None
+
+
+def kept_states(path: Path) -> list[Path]:
+    """States beside the best one that a training with `kept` above 1 keeps, that one among them, the best first.
+
+    Args:
+        path: Of the best one, without suffix, as those that are found.
+    """
+    found = []
+    for described in path.parent.glob(f"{path.name}_*.json"):
+        state = read_json(described)
+        value = state[state["measure"]]
+        sign = next(each.sign for each in (ACCURACY, SQUARED_ERROR) if each.name == state["measure"])
+        found.append((-sign * value, state["steps"], described.with_suffix("")))
+    return [place for *_, place in sorted(found)]
 
 
 def stage_ends(stages: Sequence[Stage], updates: int) -> list[int]:

@@ -32,6 +32,9 @@ class Evaluate:
     """Of the episodes."""
     steps: tuple[int, ...] = ()
     """Numbers of inner steps, each judged by itself, for methods that adapt by them; unset, as the method does."""
+    ensemble: int | None = None
+    """How many of the best states in validation answer together, by the mean of their scores, for runs that keep them;
+    unset, the best one alone."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ def evaluate(arguments: list[str]) -> int:
         options.statistics,
         options.seed,
         options.steps,
+        options.ensemble,
     )
     print(found.table())
     print(f"\naccuracies: {trained.path / 'evaluation.json'}")

@@ -163,7 +163,7 @@ def _report(work: Callable[[], Any]) -> int:
         return 130
     if main:
         print(f"judge it:  metarl fewshot evaluate {path}")
-        if not trained.is_regression:
+        if trained.labels_pictures:
             print(f"ask it:    metarl fewshot predict {path} --support DIR --query IMAGE")
         print(f"watch it:  metarl watch {path}")
     return 0

@@ -10,6 +10,7 @@ from torch import nn
 
 from metarl.names import unknown
 from metarl.supervised.backbones.conv4 import Conv4
+from metarl.supervised.backbones.identity import Identity
 from metarl.supervised.backbones.koch import Koch
 from metarl.supervised.backbones.perceptron import Perceptron
 from metarl.supervised.backbones.relation import RelationEncoder
@@ -20,6 +21,7 @@ from metarl.supervised.methods.config import Backbone
 __all__ = [
     "BACKBONES",
     "Conv4",
+    "Identity",
     "Koch",
     "Perceptron",
     "RelationEncoder",
@@ -37,6 +39,7 @@ BACKBONES: dict[str, Callable[[Backbone, Image], nn.Module]] = {
     "koch": lambda b, image: Koch(image, b.norm, b.activation),
     "relation": lambda b, image: RelationEncoder(image, b.channels, b.norm, b.activation),
     "mlp": lambda b, image: Perceptron(image, b.channels, b.activation),
+    "identity": lambda b, image: Identity(image),
 }
 """Makers of backbones by name; fields of the configuration that a network has no use for are left out."""
 

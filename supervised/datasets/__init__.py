@@ -72,7 +72,7 @@ def load(
     """The images of one split, or the functions.
 
     Args:
-        data: A key of `DATASETS`, or a folder with a folder of images for each class.
+        data: A key of `DATASETS`, a folder with a folder of images for each class, or one with files of features.
         split: `train`, `validation` or `test`; no class is in two of them.
         root: Folder of the data sets; unset, $METARL_DATA, or ~/.cache/metarl.
         size: Height and width that images are brought to; unset, what is usual for the data.
@@ -125,6 +125,26 @@ FOLDER = Reading(size=84, channels=3)
 """How the pictures of a folder are read."""
 
 
+FEATURE_SUFFIXES = (".safetensors", ".npz", ".pkl", ".pickle")
+"""What files of features end in, in order of preference."""
+FEATURE_STEMS = {
+    split: tuple(f"{name}{ending}" for name in names for ending in ("", "_embeddings", "_features"))
+    for split, names in {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}.items()
+}
+"""What they are called before that."""
+
+
+def features_file(folder: Path, split: str) -> Path | None:
+    """The file with a split's features in a folder, see `metarl.supervised.datasets.features`; None if there is none."""
+    paths = (folder / f"{stem}{suffix}" for suffix in FEATURE_SUFFIXES for stem in FEATURE_STEMS[split])
+    return next((path for path in paths if path.is_file()), None)
+
+
+def holds_features(data: str) -> bool:
+    """Whether some data are a folder with features of images, not images."""
+    return data not in DATASETS and any(features_file(Path(data), split) for split in SPLITS)
+
+
 def _home(data: str) -> str:
     """The module that reads some data.
 
@@ -134,5 +154,5 @@ def _home(data: str) -> str:
     if data in HOMES:
         return HOMES[data]
     if Path(data).is_dir():
-        return "image_folder"
+        return "features" if holds_features(data) else "image_folder"
     raise unknown("data set (and no folder)", data, DATASETS)

@@ -30,6 +30,7 @@ METHODS: dict[str, str] = {
     "mtl": "MTL: scales and shifts of a frozen network, and hard tasks (Sun et al. 2019)",
     "meta-curvature": "Meta-Curvature: MAML with learned matrices on the gradient (Park and Oliva 2019)",
     "t-net": "T-Net, MT-Net: MAML with a learned metric and subspace of layers (Lee and Choi 2018)",
+    "geodesic": "MAML whose inner steps turn the matrices of layers and never stretch them (no paper's method)",
     "meta-lstm": "LSTM meta-learner: a learned optimiser takes the steps (Ravi and Larochelle 2017)",
     "leo": "LEO: gradient steps in a space of codes of classifiers (Rusu et al. 2019)",
     "versa": "VERSA: distributions of classifiers, inferred in one pass (Gordon et al. 2019)",
@@ -37,7 +38,10 @@ METHODS: dict[str, str] = {
     "nearest-centroid": "Nearest class mean of pixels: the floor, nothing is trained",
 }
 """Every method's name and what it is, in one line."""
-REGRESSION = ("maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "cavia", "meta-curvature", "t-net")
+REGRESSION = (
+    *("maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "cavia"),
+    *("meta-curvature", "t-net", "geodesic"),
+)
 """Those that can also fit functions (`--data sinusoid`)."""
 
 

@@ -12,8 +12,8 @@ of training batches; or the support with one query at a time."""
 class Backbone:
     """The network from images to features."""
 
-    name: Literal["conv4", "resnet12", "wrn-28-10", "koch", "relation", "mlp"] = "conv4"
-    """Architecture."""
+    name: Literal["conv4", "resnet12", "wrn-28-10", "koch", "relation", "mlp", "identity"] = "conv4"
+    """Architecture; identity for data that are features already."""
     channels: int = 64
     """Filters of every block (conv4, relation), units of both layers (mlp). For resnet12 64 means blocks of
 64-128-256-512, 80 of 64-160-320-640; the others have a width of their own."""
@@ -65,6 +65,12 @@ class EpisodicTraining:
     """What convolutions multiply in while training. Validation, testing and prediction use float32 in any case."""
     max_grad_value: float | None = None
     """Bound on every entry of the gradient, on both sides of zero."""
+    kept: int = 1
+    """States with the best validations that are kept, for `metarl fewshot evaluate --ensemble`."""
+
+    def __post_init__(self):
+        if self.kept < 1:
+            raise ValueError(f"training.kept={self.kept}, expected 1 or more")
 
 
 @dataclass(frozen=True)

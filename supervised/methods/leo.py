@@ -9,8 +9,9 @@ are drawn from Gaussians, in testing they are their means. The loss is
     L_query + b KL(q(z) | N(0, 1)) + c |stopgrad(z') - z|^2 + penalties on the weights and on the decoder's correlations,
 where z' is z after the inner loop. L_support is a sum over the support. See `metarl.supervised.latent_codes`.
 
-Differences from the paper: features are those of this first part, not of a WRN-28-10 trained apart; the divergence is its
-exact value, not an estimate from one draw; an update with numbers that are not finite stops the training.
+Differences from the paper: features are those of this first part, not of a WRN-28-10 trained apart, unless the data are
+features already (`metarl.supervised.datasets.features`); the divergence is its exact value, not an estimate from one
+draw; an update with numbers that are not finite stops the training.
 
 Legend: T tasks, W ways (classes), S shots, N support images, D features, Z numbers of a code.
 """
@@ -84,6 +85,11 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
     stage = _latent_stage(config, features, size, way, shot)
     if not config.pretraining:
         return Method(module, task, (stage,))
+    if config.backbone.name == "identity":
+        raise ValueError(
+            "a network without parameters cannot be pre-trained; expected pretraining=0, got "
+            f"{config.pretraining}"
+        )
     first = classification_stage(net, config.batch, config.augment, config.pretraining)
     first = replace(first, trains=("net.*", "head.*"), optimizer=config.classification)
     return Method(module, task, (first, stage))

@@ -13,8 +13,8 @@ off it is MAML.
 
 Differences from the paper: those of `metarl.supervised.methods.maml`; averages of batch norm are estimated before every
 validation, and are used with `training.test_statistics` "running" only: without it batch norm goes by the batch, as it
-always does in the authors' code, which stores averages and never uses them. Testing uses the best state in validation,
-not an ensemble of the five best.
+always does in the authors' code, which stores averages and never uses them. Testing uses the best state in validation;
+the paper's ensemble of the five best, which are kept, is `metarl fewshot evaluate RUN --ensemble 5`.
 """
 
 from collections.abc import Sequence

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from metarl.supervised.datasets import holds_features
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
 from metarl.supervised.presets import classifier_baseline
 from metarl.supervised.presets.classifier_baseline import Augment, backbone_for, characters
@@ -81,16 +82,20 @@ the authors' code says."""
 def config_for(data: str, way: int, shot: int) -> Config:
     """The paper's settings, with those of mini-ImageNet for other data; ResNet-12 features, of characters Conv4-64.
 
+    Where the data are features already, as in the paper, there is neither a network nor a first part.
+
     Args:
-        data: Name of a data set.
+        data: Name of a data set, or a folder.
         way: Classes of an episode in testing, and of training.
         shot: Support images of each class, likewise.
     """
     known = data if data == "tiered-imagenet" else "mini-imagenet"
     lr, l2, orthogonality, dropout, kl, encoder_penalty = PUBLISHED[known, shot > 1]
+    supplied = holds_features(data)
     return Config(
-        backbone_for(data),
+        Backbone("identity") if supplied else backbone_for(data),
         _training(lr),
+        pretraining=0.0 if supplied else 0.5,
         augment="affine" if characters(data) else "resized_crop",
         dropout=dropout,
         kl=kl,

@@ -50,6 +50,7 @@ def episodes(query: int, tasks: int, max_grad_value: float | None = None) -> Epi
         anneal="cosine",
         final_lr=1e-5,
         max_grad_value=max_grad_value,
+        kept=5,
     )
 
 

@@ -92,3 +92,19 @@ def test_a_method_without_published_numbers_stands_alone():
 def test_a_run_that_was_resumed_to_another_length_says_so():
     assert "and `--resume`, 150 episodes in all, 2 min" in cells_of(fewshot_run(episodes=150))[1]
     assert "--resume" not in cells_of(fewshot_run(episodes=200))[1]
+
+
+def test_meta_steps_stand_beside_those_of_the_peers_that_have_the_method():
+    def spread(low, median, high):
+        return {"median": median, "quartile_low": low, "quartile_high": high}
+
+    own = {"spread": {"metarl": spread(0.09, 0.1, 0.125)}, "peak_bytes": {"metarl": [2**20, 2**22, 2**21]}}
+    alone = {**own, "method": "cavia", "ratio": {}, "memory_ratio": {}}
+    beside = {**own, "method": "maml", "ratio": {"higher": spread(1.4, 1.5, 1.75)}}
+    beside |= {"memory_ratio": {"higher": 1.625}}
+    found = {"command": "python benchmarks/meta_step.py", "commit": "0123456789", "results": [alone, beside]}
+    lines = tables.meta_step([found]).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[:4]]
+    assert cells[0] == ["method", "ms", "MiB", "higher: time / ours", "memory / ours"]
+    assert cells[2] == ["cavia", "100 [90, 125]", "2", "", ""]
+    assert cells[3] == ["maml", "100 [90, 125]", "2", "1.50 [1.40, 1.75]", "1.62"]

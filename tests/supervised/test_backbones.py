@@ -9,6 +9,7 @@ from metarl.nn import refuse_fused_norms, stateless
 from metarl.supervised.backbones import (
     BACKBONES,
     Conv4,
+    Identity,
     Koch,
     Perceptron,
     RelationEncoder,
@@ -177,6 +178,7 @@ def test_a_configuration_makes_each_architecture():
         "koch": Koch,
         "relation": RelationEncoder,
         "mlp": Perceptron,
+        "identity": Identity,
     }
     assert set(kinds) == set(BACKBONES)
     for name, kind in kinds.items():

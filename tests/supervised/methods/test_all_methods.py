@@ -31,6 +31,7 @@ SMALL_STEPS = {"versa": 1e-3}
 HEAD_PER_CLASS = {"maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "cavia", "mtl"} | {
     "meta-curvature",
     "t-net",
+    "geodesic",
     "meta-lstm",
     "mlap",
 }
