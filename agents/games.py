@@ -21,10 +21,11 @@ PARTS = 4
 
 
 def episodes_per_round(schedule: Any) -> int | None:
-    """Episodes of a round, if the schedule of a lifetime is that of a game; else None."""
-    if not isinstance(schedule, Mapping) or schedule.get("schedule") != "rising-versions":
+    """Episodes of a round, if the schedule of a lifetime (its name, or its JSON form) is that of a game; else None."""
+    fields = {"schedule": schedule} if isinstance(schedule, str) else schedule
+    if not isinstance(fields, Mapping) or fields.get("schedule") != "rising-versions":
         return None
-    return int(schedule.get("episodes_per_round", 3))
+    return int(fields.get("episodes_per_round", 3))
 
 
 def rounds(score: np.ndarray, per_round: int) -> np.ndarray:

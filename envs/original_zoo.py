@@ -49,7 +49,7 @@ def read_original_zoo(path: str | Path) -> list[OriginalPolicy]:
     path = Path(path)
     if not path.is_dir():
         raise ValueError(f"'{path}' is no folder: give the folder that openai/robosumo was cloned into")
-    files = sorted(path.rglob("agent-params-v*.npy"))
+    files = sorted(path.resolve().rglob("agent-params-v*.npy"))
     if not files:
         raise ValueError(f"no agent-params-v*.npy lies below '{path}': give a clone of openai/robosumo")
     return [_read(each) for each in files]
@@ -63,7 +63,7 @@ def _read(path: Path) -> OriginalPolicy:
         )
     try:
         flat = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{path} cannot be read as an array: {error}") from None
     try:
         policy = unflatten(flat, body, kind)

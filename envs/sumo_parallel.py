@@ -36,9 +36,9 @@ class SumoParallelEnv(ParallelEnv):
 
     Each agent's info has the rewards by name, as in every face of this world (``reward_win`` ...), and under the names of
     the released world: ``ctrl_reward``, ``move_to_opp_reward``, ``push_opp_reward``, ``shaping_reward`` (their sum),
-    ``lose_penalty``, ``win_reward``, ``main_reward`` (those two and the draw's), ``winner`` (True, and there only after
-    a win). ``outcome`` is ``"win"``, ``"loss"``, ``"draw"``, ``"both_lost"`` or None; ``diverged`` says whether the
-    physics broke down.
+    ``lose_penalty``, ``win_reward``, ``main_reward`` (those two and the draw's), ``winner`` (True where the opponent has
+    lost, also if both have; else not there). ``outcome`` is ``"win"``, ``"loss"``, ``"draw"``, ``"both_lost"`` or None;
+    ``diverged`` says whether the physics broke down.
 
     Args:
         pairing: Such as ``"Ant-vs-Bug"``.

@@ -42,7 +42,7 @@ def test_quarters_have_the_share_of_rounds_won():
 
 
 def test_only_rising_versions_are_games():
-    assert episodes_per_round({"schedule": "rising-versions"}) == 3
+    assert episodes_per_round("rising-versions") == episodes_per_round({"schedule": "rising-versions"}) == 3
     assert episodes_per_round({"schedule": "rising-versions", "episodes_per_round": 5}) == 5
     assert episodes_per_round({"schedule": "drift"}) is None
     assert episodes_per_round(None) is None

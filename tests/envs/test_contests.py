@@ -90,14 +90,16 @@ def test_a_spider_that_does_nothing_loses_to_an_ant_that_does_nothing():
 
 
 def test_films_tell_the_round_and_the_score():
-    pytest.importorskip("OpenGL")
-    one, two = contestant("zero-ant"), contestant("zero-spider")
+    import mujoco
+
     try:
-        frames = list(film(one, two, 2, size=(64, 48)))
+        mujoco.Renderer(mujoco.MjModel.from_xml_string("<mujoco/>"), 8, 8).close()
     except Exception as error:
         pytest.skip(f"nothing to draw with: {error}")
+    frames = list(film(contestant("zero-ant"), contestant("zero-spider"), 2, size=(64, 48)))
     assert {number for _, number, _ in frames} == {1, 2}
     assert frames[-1][2] == (2, 0)
+    assert [score for _, number, score in frames if number == 1][-2:] == [(0, 0), (1, 0)]
     assert frames[0][0].shape == (48, 64, 3)
 
 
@@ -129,6 +131,10 @@ def test_ratings_order_wrestlers_by_their_wins():
     assert [each.name for each in found] == ["strong", "middle", "weak"]
     assert found[0].sigma < 25 / 3
     assert win_probability(found[0], found[2]) > 0.7
+    # Phi(5 / sqrt(2 (25/6)^2 + 2^2 + 3^2))
+    assert win_probability(Rating("a", 30.0, 2.0), Rating("b", 25.0, 3.0)) == pytest.approx(
+        0.765401, abs=1e-6
+    )
     assert win_probability(found[0], found[2]) + win_probability(found[2], found[0]) == pytest.approx(1)
     even = rate([Contest("a", "b", (drawn,) * 20)])
     assert even[0].mu == pytest.approx(even[1].mu, abs=1e-9)

@@ -77,13 +77,15 @@ def test_a_rebuilt_policy_acts_as_the_vector_says(body, kind):
         np.testing.assert_allclose(action[0], wanted, atol=2e-5)
 
 
-def test_a_clone_is_read_whole(tmp_path):
+def test_a_clone_is_read_whole(tmp_path, monkeypatch):
     for (body, kind), number in zip([("ant", "mlp"), ("spider", "lstm")], (3, 1), strict=True):
         folder = tmp_path / "robosumo" / "policy_zoo" / "assets" / body / kind
         folder.mkdir(parents=True)
         np.save(folder / f"agent-params-v{number}.npy", flat(body, kind))
     found = read_original_zoo(tmp_path)
     assert [(each.name, each.version) for each in found] == [("ant-mlp", 3), ("spider-lstm", 1)]
+    monkeypatch.chdir(folder)
+    assert [each.name for each in read_original_zoo(".")] == ["spider-lstm"]
 
 
 def test_what_is_no_clone_is_refused_and_nothing_in_it_is_run(tmp_path):
@@ -98,4 +100,12 @@ def test_what_is_no_clone_is_refused_and_nothing_in_it_is_run(tmp_path):
         read_original_zoo(tmp_path)
     np.save(folder / "agent-params-v1.npy", np.zeros(7, np.float32))
     with pytest.raises(ValueError, match="24645 numbers"):
+        read_original_zoo(tmp_path)
+    (folder / "agent-params-v1.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_original_zoo(tmp_path)
+    vector = flat("ant", "mlp")
+    vector[-1] = np.inf
+    np.save(folder / "agent-params-v1.npy", vector)
+    with pytest.raises(ValueError, match=r"agent-params-v1.npy: 'log_std' .* not finite"):
         read_original_zoo(tmp_path)
