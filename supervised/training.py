@@ -5,6 +5,7 @@ Legend: T tasks of one update, Q queries of each class, W ways.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from metarl import checkpoints, distributed
 from metarl.algorithms import Batch
 from metarl.configs import read_json
 from metarl.meta_optimizers import GradientSteps, Loss, annealed, milestones
+from metarl.names import nearest
 from metarl.nn import BatchNorm, low_precision
 from metarl.supervised.evaluation import Judged, Protocol, interval, judge, seeded
 from metarl.supervised.experiment import FewShotExperiment
@@ -27,7 +29,6 @@ from metarl.supervised.normalisation import estimate_running
 from metarl.supervised.staged_steps import StagedSteps
 from metarl.supervised.task_kinds import ACCURACY, SQUARED_ERROR, Store, measure_of, sampler_of
 from metarl.tasks import over_tasks
-from metarl.update_rules import adapted_names
 
 RUNNING_EPISODES = 30
 """Training episodes that the running averages of batch norm are estimated from."""
@@ -211,11 +212,29 @@ def optimizer_of(
     ends = stage_ends(stages, updates)
     parts = []
     for stage, settings, end, start in zip(stages, own, ends, [0, *ends], strict=False):
-        chosen = {name: parameters[name] for name in adapted_names(parameters, stage.trains)}
+        chosen = _matching(parameters, stage.trains)
         parts.append(_steps(chosen, settings, max(1, end - start)))
     if ends[-1] < updates:
         return StagedSteps([*parts, _steps(parameters, training, updates - ends[-1])], ends)
     return StagedSteps(parts, ends[:-1])
+
+
+def _matching(parameters: Mapping[str, Tensor], patterns: Sequence[str]) -> dict[str, Tensor]:
+    """The parameters that name patterns mean, those of an update rule (`rule.*`) among them.
+
+    Raises:
+        ValueError: A pattern matches none.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in parameters):
+            raise ValueError(
+                f"a stage is to train '{pattern}', which no parameter is called: {nearest(pattern, parameters)}"
+            )
+    return {
+        name: each
+        for name, each in parameters.items()
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
+    }
 
 
 def _steps(parameters: Mapping[str, Tensor], training: EpisodicTraining, updates: int) -> GradientSteps:

@@ -1,11 +1,11 @@
 """Features of images that were computed before, in a folder with a file for each split.
 
-A file is `train`, `val` (or `validation`) or `test`, with or without `_embeddings` (or `_features`) after it, and ends in
+A file is `train`, `val` (or `validation`) or `test`, with or without `_embeddings` (or `_features`) after it. It holds
 
-| suffix | content |
-|---|---|
-| `.safetensors`, `.npz` | `features` (or `embeddings`) of shape (n, D) and `labels` (n,), or an array (n, D) for each class |
-| `.pkl`, `.pickle` | a dict of `embeddings` (n, D) and `keys`, texts of the form "image-class-file", as LEO's authors supply them; or of `features` (or `embeddings`) and `labels` |
+- as `.safetensors` or `.npz`: `features` (or `embeddings`) of shape (n, D) and `labels` (n,), or an array (n, D) for each
+  class, named after it;
+- as `.pkl` or `.pickle`: a dict of `embeddings` (n, D) and `keys`, texts of the form "image-class-file", as LEO's authors
+  supply them; or of `features` (or `embeddings`) and `labels`.
 
 Nothing in a file is run: `.npz` is read without pickles, and a pickle by `safe_pickle`. Features are images with D
 channels and one pixel, in float32.

@@ -39,6 +39,19 @@ def test_stages_with_optimisers_of_their_own_share_out_the_updates():
         optimizer_of(module, usual, 8, [first, Stage(None, None, 0.5)])
 
 
+def test_a_stage_can_train_what_an_update_rule_learns():
+    module = torch.nn.Module()
+    module.rule, module.net = (torch.nn.Linear(1, 1, bias=False) for _ in range(2))
+    stage = Stage(None, None, 0.5, EpisodicTraining(), ("rule.*",))
+    optimizer = optimizer_of(module, EpisodicTraining(), 8, [stage])
+    assert [list(part.parameters) for part in optimizer.parts] == [
+        ["rule.weight"],
+        ["rule.weight", "net.weight"],
+    ]
+    with pytest.raises(ValueError, match=r"'nets\.\*', which no parameter is called"):
+        optimizer_of(module, EpisodicTraining(), 8, [replace(stage, trains=("nets.*",))])
+
+
 def test_what_does_not_fit_is_refused():
     part = GradientSteps([torch.ones(1, requires_grad=True)], 0.1)
     with pytest.raises(ValueError, match="rising ends"):

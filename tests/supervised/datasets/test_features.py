@@ -212,7 +212,7 @@ def test_leo_has_no_network_where_features_are_supplied(folder):
 
 def test_a_network_that_is_none_is_not_pre_trained(folder):
     config = preset("leo", str(folder))
-    with pytest.raises(ValueError, match="pretraining=0, got 0.5"):
+    with pytest.raises(ValueError, match=r"pretraining=0, got 0\.5"):
         build("leo", type(config)(config.backbone, pretraining=0.5), (6, 1, 1), 8, 3, 1)
 
 

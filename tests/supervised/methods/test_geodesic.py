@@ -73,7 +73,7 @@ def test_trained_layers_keep_their_singular_values(states):
     method, params = prepared()
     method.task(params, episode(), "transductive")
     start = {name: torch.linalg.svdvals(value) for name, value in matrices(states[0]).items()}
-    assert max(float(value.max() - value.min()) for value in start.values()) > 0.1  # off the group
+    assert max((value.max() - value.min()).item() for value in start.values()) > 0.1  # off the group
     for state in states[1:]:
         for name, value in matrices(state).items():
             torch.testing.assert_close(torch.linalg.svdvals(value), start[name], rtol=0, atol=1e-12)
@@ -114,7 +114,8 @@ def test_vmap_and_loop_agree():
         task = over_tasks(lambda p, one: method.task(p, one, "transductive")[0], how=how)
         return gradients(task(params, episodes(3)).sum(), params)
 
-    torch.testing.assert_close(found("vmap"), found("loop"), rtol=1e-9, atol=1e-11)
+    # The matrix exponential takes another polynomial for many matrices than for one: not to the last digits.
+    torch.testing.assert_close(found("vmap"), found("loop"), rtol=1e-7, atol=1e-9)
 
 
 def test_any_number_of_ways_will_do():

@@ -18,6 +18,7 @@ from metarl.supervised.latent_codes import (
     scores_of,
 )
 from metarl.supervised.methods.leo import inner_loop, penalties
+from metarl.supervised.training import optimizer_of
 from metarl.tasks import over_tasks
 from tests.supervised.methods.smooth import (
     SHOT,
@@ -155,6 +156,15 @@ def test_vmap_chunks_and_loop_agree():
     loop = found(how="loop")
     torch.testing.assert_close(found(how="vmap"), loop, rtol=1e-9, atol=1e-11)
     torch.testing.assert_close(found(how="vmap", chunk=2), loop, rtol=1e-9, atol=1e-11)
+
+
+def test_the_second_part_trains_codec_and_step_sizes():
+    config = small()
+    method, params = made(config, "leo")
+    first, second = optimizer_of(method.module, config.training, 10, method.stages).parts
+    assert set(second.parameters) == {name for name in params if name.startswith(("codec.", "rule."))}
+    assert "rule.lr.code" in second.parameters
+    assert set(first.parameters) == set(params) - set(second.parameters)
 
 
 def test_episodes_leave_a_frozen_network_as_it_is():
