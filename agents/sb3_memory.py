@@ -48,7 +48,7 @@ class MemoryTraining:
         experiment: World and seed.
         config: Settings.
         device: Where the policy lives.
-        draw: Draws the tasks of training in a world without lifetimes; unset, any.
+        draw: Draws the tasks of training; unset, lifetimes where the world has them, else any tasks.
     """
 
     methods = ("memory",)
@@ -68,7 +68,7 @@ class MemoryTraining:
         self._evaluation_steps = experiment.evaluation_steps
         self._lifetimes_env = self._make_env(config.environments)
         self.env = self._lifetimes_env.env
-        self._scheduled = has_lifetimes(self.env)
+        self._scheduled = draw is None and has_lifetimes(self.env)
         first = self._draw(config.environments, np.random.default_rng(0))  # the learner resets once to no end
         self._lifetimes_env.begin(first, np.zeros((len(first[0]), len(first))))
         self.model = ready(

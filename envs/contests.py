@@ -75,7 +75,7 @@ def play(
         deterministic: Whether both act by the means of their policies, instead of with their noise.
 
     Raises:
-        ValueError: If there is no match to be played.
+        ValueError: If there is no match to be played, or the seed is negative.
     """
     if num < 1:
         raise ValueError(f"expected 1 match or more, got {num}")
@@ -130,6 +130,8 @@ def _matches(
     size: tuple[int, int] = (640, 480),
 ) -> Iterator[tuple[SumoMatches, NDArray[np.int64] | None]]:
     """Play until all have ended: after each step the matches, and with the last one the results (n, 2)."""
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, got {seed}")
     pairing = f"{one.body}-vs-{two.body}"
     matches = SumoMatches(pairing, num, autoreset=False, physics=physics, width=size[0], height=size[1])
     crews = []

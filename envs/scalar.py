@@ -166,9 +166,13 @@ class WorldEnv(gymnasium.Env):
         self._ended = state["ended"]
 
     def __getstate__(self):
-        return {"arguments": self._arguments, "state": self.get_state(), "spec": self.spec}
+        opponents = self.tasks if hasattr(self.tasks, "adopt") else None
+        saved = {"arguments": self._arguments, "state": self.get_state(), "spec": self.spec}
+        return saved | {"opponents": opponents}
 
     def __setstate__(self, saved):
         self.__init__(**saved["arguments"])
+        if saved["opponents"] is not None:  # some may have been added since
+            self.tasks.adopt(saved["opponents"])
         self.set_state(saved["state"])
         self.spec = saved["spec"]

@@ -49,6 +49,17 @@ def test_shares_of_the_matches_are_against_the_newest_the_one_that_stands_and_th
         assert counts[ITSELF, version] == pytest.approx(100, abs=35)
 
 
+@pytest.mark.parametrize("body", ["mlp", "lstm"])
+def test_who_is_met_does_not_follow_the_lifetimes_of_the_world(body):
+    game = {"lifetime": {"schedule": "rising-versions", "rounds": 2, "episodes_per_round": 1}}
+    experiment = Experiment(WORLD, world_options=OPTIONS | game)
+    config = small(body=body, snapshot_every=1, newest=1.0, still=0.0)
+    made = SelfPlayTraining(experiment, config, torch.device("cpu"))
+    for i in range(3):
+        made.collect(np.random.default_rng(i))
+    assert made.env.get_task() == [{"opponent": ITSELF, "version": 2}] * 4
+
+
 def test_no_opponent_is_older_than_asked_for():
     made = training(newest=0.0, still=0.0, oldest=0.6)
     for version in range(11):

@@ -81,6 +81,8 @@ def test_matches_are_the_same_again_and_one_by_one():
     assert calm == play(Contestant("one", "Ant", quiet(one.policy)), two, num=3, seed=5)
     with pytest.raises(ValueError, match="1 match or more"):
         play(one, two, num=0)
+    with pytest.raises(ValueError, match="seed must be 0 or more, got -1"):
+        play(one, two, num=1, seed=-1)
 
 
 def test_a_spider_that_does_nothing_loses_to_an_ant_that_does_nothing():

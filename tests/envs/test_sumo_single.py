@@ -140,6 +140,22 @@ def test_a_copy_knows_which_opponent_remembers_what(second):
         np.testing.assert_array_equal(sent, theirs)
 
 
+@pytest.mark.parametrize("make", [gymnasium.make, gymnasium.make_vec])
+def test_a_copy_has_the_opponents_that_were_added(make):
+    more = {"num_envs": 2, "vectorization_mode": "vector_entry_point"} if make is gymnasium.make_vec else {}
+    env = make(WORLD, physics="fast", **more).unwrapped
+    env.tasks.add("pusher", 2, Remembers())
+    env.reset(seed=0, options={"task": {"opponent": "pusher", "version": 2}})
+    still = np.zeros(env.action_space.shape)
+    env.step(still)
+    twin = pickle.loads(pickle.dumps(env))
+    assert twin.tasks.versions("pusher") == [2]
+    for _ in range(3):
+        np.testing.assert_array_equal(env.step(still)[0], twin.step(still)[0])
+    twin.tasks.add("another", 0, None)
+    assert "another" not in env.tasks.names()
+
+
 def test_tasks_are_opponents():
     given = ["zero", lambda seen: np.ones((len(seen), 12)), "zero"]
     env = gymnasium.make(WORLD, opponent=given, test_opponents=["opponent-2"], physics="fast").unwrapped
