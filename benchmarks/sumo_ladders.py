@@ -16,8 +16,9 @@ from metarl.checkpoints import complete
 from metarl.configs import read_json, write_json
 from metarl.envs.contestants import OWN_VERSIONS, Contestant, contestant
 from metarl.envs.contests import pairs, play
-from metarl.envs.opponent_tasks import ZOO_FOLDER, read_pool
+from metarl.envs.opponent_tasks import read_pool
 from metarl.envs.sumo_rules import Result
+from metarl.envs.zoo import ZOO_FOLDER
 from metarl.files import write_atomically
 from metarl.progress import Progress
 from metarl.provenance import measurement

@@ -4,8 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from metarl.configs import read_json
-from metarl.envs.opponent_tasks import ZERO, ZOO, ZOO_FOLDER, Versions, read_pool
+from metarl.envs.opponent_tasks import ZERO, ZOO, Versions, read_pool
 from metarl.envs.opponents import OpponentPolicy, load_policy
 from metarl.envs.wrestlers import ANATOMIES
 from metarl.names import unknown
@@ -40,7 +39,9 @@ def contestant(text: str, pool: str | Path = ZOO) -> Contestant:
     body = text.removeprefix(f"{ZERO}-").title()
     if text.startswith(f"{ZERO}-") and body in ANATOMIES:
         return Contestant(text, body, None)
-    name, _, version = text.partition("@")
+    name, at, version = text.rpartition("@")
+    if not at:
+        name, version = text, ""
     path = Path(name)
     if path.suffix == ".safetensors" or path.with_suffix(".safetensors").is_file():
         return _named(f"{path.parent.name}@{path.stem}", load_policy(path))
@@ -58,20 +59,6 @@ def everyone(pool: str | Path = ZOO) -> list[Contestant]:
     """All versions of all wrestlers of a pool, by default of the one that comes with the package."""
     found = read_pool(pool)
     return [_newest(name, each, str(version)) for name, each in found.items() for version in sorted(each)]
-
-
-def zoo_wrestlers() -> dict[str, str]:
-    """The wrestlers that come with the package, and what each is, in one line."""
-    found = {}
-    for folder in sorted(path for path in ZOO_FOLDER.iterdir() if path.is_dir()):
-        files = sorted(folder.glob("v*.json"))
-        newest = read_json(files[-1])
-        wins = ", ".join(f"{100 * each['wins']:.0f} % of {other}" for other, each in newest["scores"].items())
-        found[folder.name] = (
-            f"wrestler, versions {int(files[0].stem[1:])} to {int(files[-1].stem[1:])} of self-play, "
-            f"{newest['steps']:,} steps; the newest beats {wins}"
-        )
-    return found
 
 
 def _newest(name: str, versions: Versions, version: str) -> Contestant:

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from metarl.envs.crew import Player, check_player
 from metarl.envs.opponents import OpponentPolicy, load_policy
 from metarl.envs.task_distributions import Task, TaskDistribution, check_keys
+from metarl.envs.zoo import ZOO_FOLDER
 from metarl.names import unknown
 
 ZERO = "zero"
 """The opponent that does nothing, of version 0."""
 ZOO = "zoo"
 """The pool of the package, as which a user names it."""
-ZOO_FOLDER = Path(__file__).parent / "zoo"
-"""Where it lies."""
 Versions = dict[int, Player]
 """An opponent by version."""
 

@@ -6,7 +6,7 @@ from metarl.agents import AGENTS
 from metarl.agents.zoo import ZOO
 from metarl.commands.flags import wants_help
 from metarl.envs import WORLDS
-from metarl.envs.contestants import zoo_wrestlers
+from metarl.envs.zoo import zoo_wrestlers
 from metarl.names import unknown
 from metarl.supervised import DATASETS, METHODS
 

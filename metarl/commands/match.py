@@ -33,7 +33,7 @@ class Match:
     seed: int = 0
     """Of starts and actions."""
     physics: Physics = "fast"
-    """As trained by default, or rk4, the original's."""
+    """`implicitfast` integration, or rk4, the original's."""
     deterministic: bool = False
     """Both act by the means of their policies, instead of with their noise."""
     pool: str = "zoo"
@@ -53,7 +53,7 @@ class Tournament:
     seed: int = 0
     """Of starts and actions."""
     physics: Physics = "fast"
-    """As trained by default, or rk4, the original's."""
+    """`implicitfast` integration, or rk4, the original's."""
     deterministic: bool = False
     """Both act by the means of their policies, instead of with their noise."""
     pool: str = "zoo"
@@ -117,8 +117,10 @@ def _film(options: Match, one: Any, two: Any) -> Path:
 
     def frames() -> Any:
         pictures = film(one, two, options.rounds, options.seed, options.physics, options.deterministic)
+        shown = (0, 0)
         for step, (picture, number, score) in enumerate(pictures):
-            if step % 2 == 0:  # at real speed, half the frames
+            if step % 2 == 0 or score != shown:  # at real speed, half the frames; and where a match was won
+                shown = score
                 text = f"{one.name} {score[0]} : {score[1]} {two.name}, round {number} of {options.rounds}"
                 yield videos.caption(picture, text)
 

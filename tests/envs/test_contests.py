@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from metarl import checkpoints
-from metarl.envs.contestants import Contestant, contestant, everyone, zoo_wrestlers
+from metarl.envs.contestants import Contestant, contestant, everyone
 from metarl.envs.contests import Contest, film, pairs, play, proportion_interval
-from metarl.envs.opponent_tasks import ZOO_FOLDER
 from metarl.envs.opponents import OpponentPolicy
 from metarl.envs.ratings import Rating, rate, win_probability
 from metarl.envs.sumo_rules import Result
 from metarl.envs.sumo_single import RoboSumoSingle
+from metarl.envs.zoo import ZOO_FOLDER, zoo_wrestlers
 
 
 def policy(bias: float, size: int = 120, actions: int = 8) -> OpponentPolicy:
