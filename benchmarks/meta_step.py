@@ -8,7 +8,8 @@ inner loops of other kinds and are timed as they are. Peers (`higher`, TorchOpt,
 ANIL all three, Meta-SGD and Meta-Curvature learn2learn. Those that are not installed are left out. All start from equal
 weights, and their meta-gradients of these are first compared in float64.
 
-Contenders run interleaved in random order and are compared within each round. Peak memory is that of processes of their
+Contenders run interleaved in random order and are compared within each round: by wall time, or on one thread
+(`--threads 1`) by CPU time, to which other work on the machine adds little. Peak memory is that of processes of their
 own: the highest resident set (Linux) after a meta-step less that before it; on a GPU, the most that was allocated.
 """
 
@@ -20,6 +21,7 @@ import random
 import statistics
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -283,6 +285,20 @@ def agreement(method: str, peers: list[str], args: argparse.Namespace) -> dict[s
     return {who: difference(own, contender(method, who, args, torch.float64)()) for who in peers}
 
 
+def by_cpu(args: argparse.Namespace) -> bool:
+    """Whether CPU time is what counts."""
+    return args.device == "cpu" and args.threads == 1
+
+
+def timed(run: Step, args: argparse.Namespace) -> float:
+    """Seconds of one meta-step."""
+    if not by_cpu(args):
+        return seconds(run, args.device)
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
 def measure(method: str, args: argparse.Namespace) -> dict[str, Any]:
     """Times of all contenders, interleaved, and their peaks of memory."""
     names = those_there(method, args)
@@ -293,7 +309,7 @@ def measure(method: str, args: argparse.Namespace) -> dict[str, Any]:
         run()
     order, rounds = random.Random(args.seed), []
     for _ in range(args.rounds):
-        rounds.append({who: seconds(runs[who], args.device) for who in order.sample(names, len(names))})
+        rounds.append({who: timed(runs[who], args) for who in order.sample(names, len(names))})
     times = {who: [each[who] for each in rounds] for who in names}
     peaks = {who: [peak_elsewhere(method, who, args) for _ in range(args.peaks)] for who in names}
     memory = {who: statistics.median(each) for who, each in peaks.items()}
@@ -344,6 +360,7 @@ def main() -> None:
     record: dict[str, Any] = {
         **measurement(),
         "device": args.device,
+        "clock": "cpu" if by_cpu(args) else "wall",
         "load_average": {"before": os.getloadavg()},
     }
     if args.learn2learn:

@@ -192,10 +192,11 @@ def test_evaluate_and_predict_hand_over_their_flags(monkeypatch, capsys):
 
     monkeypatch.setattr(runs, "open_run", lambda path: Trained())
     words = (
-        "--way 20 --shot 5 --query 3 --episodes 700 --split validation --statistics joint support --seed 4"
+        "--way 20 --shot 5 --query 3 --episodes 700 --split validation --statistics joint support --seed 4 "
+        "--ensemble 5"
     )
     assert cli.main(["fewshot", "evaluate", "r", *words.split()]) == 0
-    assert seen.pop() == (20, 5, 3, 700, "validation", ("joint", "support"), 4, (), None)
+    assert seen.pop() == (20, 5, 3, 700, "validation", ("joint", "support"), 4, (), 5)
     assert cli.main(["fewshot", "predict", "r", "--support", "s", "--query", "a.png", "b.png"]) == 0
     assert seen.pop() == (("s", ("a.png", "b.png")), {"statistics": None})
     shown = capsys.readouterr().out
