@@ -6,6 +6,7 @@ be learned is the same in each (Abdolhosseini et al. 2019, arXiv 1909.12532, on 
 """
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -106,7 +107,8 @@ def _inverse(given: SignedPermutation) -> SignedPermutation:
     return SignedPermutation(order, given.signs[order])
 
 
-def symmetries(one: str, other: str) -> list[Symmetry]:
+@cache
+def symmetries(one: str, other: str) -> tuple[Symmetry, ...]:
     """All that keep both wrestlers as they are, the one that changes nothing first.
 
     Args:
@@ -118,7 +120,7 @@ def symmetries(one: str, other: str) -> list[Symmetry]:
         legs = _legs(ANATOMIES[one], plane)
         if legs is not None and _legs(ANATOMIES[other], plane) is not None:
             found.append(Symmetry(plane, _of_observation(plane, legs), _permutation(_of_joints(plane, legs))))
-    return found
+    return tuple(found)
 
 
 def _planes() -> list[Plane]:
