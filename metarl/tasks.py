@@ -7,7 +7,7 @@ side by side, and any weighting of the losses still has its exact gradient.
 Legend: T tasks.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -64,7 +64,7 @@ def over_tasks(task: Task, *, how: How = "auto", chunk: int | None = None) -> Ca
         else:
             many.refuse_gradients()
             losses, aux, grads = go({name: value.detach() for name, value in params.items()}, tuple(wanted))
-            losses = _Weighted.apply(losses, tuple(grads.values()), *(params[name] for name in wanted))
+            losses = weighted(losses, tuple(grads.values()), [params[name] for name in wanted])
         return (losses, aux[0]) if aux else losses
 
     return run
@@ -210,6 +210,11 @@ def _joined(join: Callable[[list[Tensor]], Tensor], results: list[Any]) -> Any:
     columns = zip(*(pytree.tree_leaves(result) for result in results), strict=True)
     spec = pytree.tree_structure(results[0])
     return pytree.tree_unflatten([join(list(column)) for column in columns], spec)
+
+
+def weighted(losses: Tensor, grads: tuple[Tensor, ...], params: Sequence[Tensor]) -> Tensor:
+    """Losses (T,) whose gradients are known already, (T, ...) for each of the params: backward weights and sums them."""
+    return _Weighted.apply(losses, grads, *params)
 
 
 class _Weighted(torch.autograd.Function):

@@ -1,6 +1,6 @@
 """Training stages on episodes, for methods whose training needs more than `Method.task` gives.
 
-That is the progress of the training, the losses of all tasks together, state of their own, or noise.
+That is what changes as training goes on, the losses of all tasks together, state of their own, or noise.
 """
 
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from metarl import distributed
 from metarl.supervised.methods.config import EpisodicTraining
@@ -15,8 +16,9 @@ from metarl.supervised.methods.method import Params, Stage
 from metarl.supervised.task_kinds import Store, sampler_of
 from metarl.tasks import over_tasks
 
-Loss = Callable[[Params, Any, float], tuple[Tensor, dict[str, Tensor]]]
-"""`loss(params, episodes, progress)` of this rank's episodes, with a leading axis of tasks: their mean, and metrics."""
+Loss = Callable[[Params, Any, Any], tuple[Tensor, dict[str, Tensor]]]
+"""`loss(params, episodes, now)` of this rank's episodes, with a leading axis of tasks: their mean, and metrics. `now` is
+what the stage's `schedule` gives."""
 
 
 def episode_stage(
@@ -26,6 +28,7 @@ def episode_stage(
     loss: Loss,
     share: float = 1.0,
     preferred: Callable[[torch.Generator], Tensor | None] | None = None,
+    schedule: Callable[[float], Any] | None = None,
     **options: Any,
 ) -> Stage:
     """A part of the training on episodes.
@@ -37,13 +40,16 @@ def episode_stage(
         loss: What is to fall.
         share: Of the training's updates.
         preferred: Classes that the episodes of an update have if they can, see `EpisodeSampler.draw`.
+        schedule: From how much of the training is done, in [0, 1), to what the loss is told of it: a pytree, of few
+            different values or with tensors for what changes all the time (a GPU records an update for each value).
         **options: Further fields of the stage.
     """
 
-    def draw(store: Store, generator: torch.Generator, progress: float) -> tuple[Any, float]:
+    def draw(store: Store, generator: torch.Generator, progress: float) -> tuple[Any, Any]:
         sampler = sampler_of(store, training.way or way, training.shot or shot, training.query)
         among = {} if preferred is None else {"preferred": preferred(generator)}
-        return sampler.draw(len(distributed.share(training.tasks)), generator, **among), progress
+        now = None if schedule is None else pytree.tree_map_only(Tensor, lambda each: each.to(store.device), schedule(progress))
+        return sampler.draw(len(distributed.share(training.tasks)), generator, **among), now
 
     return Stage(draw, lambda params, batch: loss(params, *batch), share, **options)
 
@@ -67,7 +73,7 @@ def prepared_stage(
         one: Loss of ONE prepared task, and metrics.
         share: Of the training's updates.
     """
-    plain = episode_stage(training, way, shot, lambda params, episodes, progress: one(params, episodes))
+    plain = episode_stage(training, way, shot, lambda params, episodes, now: one(params, episodes))
 
     def draw(store: Store, generator: torch.Generator, progress: float) -> Any:
         return prepare(plain.draw(store, generator, progress)[0], generator)

@@ -18,13 +18,14 @@ from torch.utils import _pytree as pytree
 from metarl import checkpoints, distributed
 from metarl.algorithms import Batch
 from metarl.configs import read_json
+from metarl.cuda_graphs import GraphedLoss
 from metarl.meta_optimizers import GradientSteps, Loss, annealed, milestones
 from metarl.names import nearest
 from metarl.nn import BatchNorm, low_precision
 from metarl.supervised.evaluation import Judged, Protocol, interval, judge, seeded
 from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.methods.config import EpisodicTraining
-from metarl.supervised.methods.method import Method, Stage
+from metarl.supervised.methods.method import Method, Params, Stage
 from metarl.supervised.normalisation import estimate_running
 from metarl.supervised.staged_steps import StagedSteps
 from metarl.supervised.task_kinds import ACCURACY, SQUARED_ERROR, Store, measure_of, sampler_of
@@ -70,6 +71,7 @@ class FewShotTraining:
         self.stage_ends = stage_ends(method.stages, self.updates)
         way, shot = training.way or experiment.way, training.shot or experiment.shot
         self.sampler = sampler_of(train, way, shot, training.query)
+        self._graphed = GraphedLoss(self._at)
 
     def collect(self, rng: np.random.Generator) -> Batch:
         """A batch of the stage that the training is in, or T episodes."""
@@ -91,6 +93,13 @@ class FewShotTraining:
 
     def _loss(self, stage: int, batch: Any) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         params = dict(self.method.module.named_parameters())
+        if not self.training.cuda_graph or self.train.device.type != "cuda":
+            return self._at(params, (stage, batch))
+        return self._graphed(params, (stage, batch))
+
+    def _at(self, params: Params, data: tuple[int, Any]) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """Loss and metrics at any parameters."""
+        stage, batch = data
         number = {"stage": float(stage)} if self.method.stages else {}
         if stage < len(self.method.stages):
             loss, metrics = self.method.stages[stage].loss(params, batch)

@@ -2,7 +2,8 @@
 
 A convolution is linear in the image and in the filters, so three maps are closed under differentiation: the
 convolution, its gradient by the image and its gradient by the filters. PyTorch's own double backward takes
-other roads, some of them slow. On a CPU images are kept with the channels last, which is a third faster.
+other roads, some of them slow. Images are kept with the channels last in memory, which is a third faster on a CPU, and
+saves a GPU's matrix units two transpositions.
 
 Legend: N images, C channels in, O channels out, H and W height and width.
 """
@@ -55,7 +56,7 @@ def conv2d(
         padding: Zeros added on each side, in pixels.
 
     Returns:
-        (N, O, H', W'), on a CPU with the channels last in memory; see also `low_precision`.
+        (N, O, H', W'), outside transforms with the channels last in memory; see also `low_precision`.
     """
     if _low and _low[-1] and x.dtype == torch.float32 and weight.shape[1] > 1:
         y = _convolved(x.bfloat16(), weight.bfloat16(), None, stride, padding).float()
@@ -64,8 +65,10 @@ def conv2d(
 
 
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
-    if inside_transform() or x.device.type != "cpu":
+    if inside_transform():
         return F.conv2d(x, weight, bias, stride, padding)
+    if x.device.type != "cpu":
+        return F.conv2d(x.contiguous(memory_format=LAST), weight, bias, stride, padding)
     if weight.shape[1] == 1 and not x.requires_grad:
         return _of_one_channel(x, weight, bias, stride, padding)
     y = _Convolution.apply(x.contiguous(memory_format=LAST), weight, stride, padding)

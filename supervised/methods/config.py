@@ -65,6 +65,8 @@ class EpisodicTraining:
     """What convolutions multiply in while training. Validation, testing and prediction use float32 in any case."""
     max_grad_value: float | None = None
     """Bound on every entry of the gradient, on both sides of zero."""
+    cuda_graph: bool = True
+    """On a GPU, replay a recording of the work of an update, which launches it many times as fast."""
     kept: int = 1
     """States with the best validations that are kept, for `metarl fewshot evaluate --ensemble`."""
 

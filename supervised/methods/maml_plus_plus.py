@@ -17,11 +17,10 @@ always does in the authors' code, which stores averages and never uses them. Tes
 the paper's ensemble of the five best, which are kept, is `metarl fewshot evaluate RUN --ensemble 5`.
 """
 
-from collections.abc import Sequence
 from functools import partial
-from itertools import count
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from metarl.adaptation import inner_steps
@@ -91,7 +90,7 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
     module.norms = StepNorms(module.net, inner.steps, config.per_step_affine, config.per_step_statistics)
     rule = _rule(config, module)
 
-    def one(params: Params, episode: Any, weights: Sequence[float], first_order: bool) -> tuple[Tensor, Any]:
+    def one(params: Params, episode: Any, weights: Tensor | None, first_order: bool) -> tuple[Tensor, Any]:
         mode = config.training.statistics
         loss, scores = weighted_task(
             network, rule, inner, params, episode, mode, weights, inner.first_order or first_order
@@ -99,14 +98,27 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         measure = measure_of(episode)
         return loss, {measure.name: measure.of(scores.detach(), episode)}
 
-    def loss(params: Params, episodes: Any, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-        weights = step_weights(inner.steps, progress, config.multi_step_share)
-        first_order = progress < config.first_order_share
+    def loss(
+        params: Params, episodes: Any, now: tuple[Tensor | None, bool]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        weights, first_order = now
         losses, metrics = over_tasks(partial(one, weights=weights, first_order=first_order))(params, episodes)
         return losses.mean(), {name: each.mean() for name, each in metrics.items()}
 
     task, test = (partial(_last, network, rule, each) for each in (inner, in_testing(inner)))
-    return Method(module, task, (episode_stage(config.training, way, shot, loss),), test)
+    return Method(module, task, (episode_stage(config.training, way, shot, loss, schedule=partial(schedule, config)),), test)
+
+
+def schedule(config: Config, progress: float) -> tuple[Tensor | None, bool]:
+    """What a share of the training says of its updates.
+
+    Returns:
+        Weights of the inner steps, float64, or None where the last one alone counts; whether inner gradients are constants.
+    """
+    early = progress < config.multi_step_share
+    weights = step_weights(config.inner.steps, progress, config.multi_step_share) if early else None
+    told = None if weights is None else torch.tensor(weights, dtype=torch.float64)
+    return told, progress < config.first_order_share
 
 
 def step_weights(steps: int, progress: float, share: float) -> list[float]:
@@ -133,10 +145,10 @@ def weighted_task(
     params: Params,
     episode: Any,
     statistics: Statistics,
-    weights: Sequence[float],
+    weights: Tensor | None,
     first_order: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Loss of one task over the inner steps that have a weight, and scores after the last step.
+    """Loss of one task over its inner steps, and scores after the last step.
 
     Args:
         network: Network and head, with `norms`.
@@ -145,7 +157,7 @@ def weighted_task(
         params: Everything that is learned.
         episode: The task.
         statistics: Normalisation mode.
-        weights: For each step; none where there are no steps.
+        weights: Of each step's loss; None: the last step alone counts.
         first_order: Whether inner gradients are constants.
     """
     norms: StepNorms = network.module.norms
@@ -157,18 +169,19 @@ def weighted_task(
     def answer(fast: Params, step: int) -> Tensor:
         return network.query_scores(norms.at(fast, step), episode, statistics)
 
-    if not weights:
+    if not inner.steps:
         scores = answer(start, 0)
         return query_loss(scores, episode), scores
     adapted = _adapted(start, norms, inner)
     total: Any = 0.0
     steps = inner_steps(
-        start, support_loss, range(len(weights)), rule=rule, adapted=adapted, first_order=first_order
+        start, support_loss, range(inner.steps), rule=rule, adapted=adapted, first_order=first_order
     )
-    for step, fast, weight in zip(count(), steps, weights):
-        if weight:
+    for step, fast in zip(range(inner.steps), steps, strict=False):
+        if weights is not None or step == inner.steps - 1:
             scores = answer(fast, step)
-            total = total + weight * query_loss(scores, episode)
+            loss = query_loss(scores, episode)
+            total = total + (loss if weights is None else weights[step].to(loss) * loss)
     return total, scores
 
 
@@ -176,8 +189,7 @@ def _last(
     network: Learner, rule: UpdateRule, inner: InnerLoop, params: Params, episode: Any, statistics: Statistics
 ) -> tuple[Tensor, Tensor]:
     """The task with the loss after the last step."""
-    weights = step_weights(inner.steps, 1.0, 0.0) if inner.steps else []
-    return weighted_task(network, rule, inner, params, episode, statistics, weights, inner.first_order)
+    return weighted_task(network, rule, inner, params, episode, statistics, None, inner.first_order)
 
 
 def _adapted(params: Params, norms: StepNorms, inner: InnerLoop) -> list[str]:

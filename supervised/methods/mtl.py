@@ -165,7 +165,7 @@ def _on_episodes(config: Config, task: Callable, hard: HardClasses, way: int, sh
         scores = scores.detach()
         return loss, {"accuracy": accuracy_of(scores, episode), "hardest": hardest(scores, episode)}
 
-    def loss(params: Params, episodes: Episode, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(params: Params, episodes: Episode, now: None) -> tuple[Tensor, dict[str, Tensor]]:
         chosen = set(adapted_names(params, LEARNED))
         learned = {name: each if name in chosen else each.detach() for name, each in params.items()}
         losses, found = over_tasks(one)(learned, episodes)

@@ -65,7 +65,7 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         measure = measure_of(episode)
         return loss, ({measure.name: measure.of(scores.detach(), episode)}, after if memory else {})
 
-    def loss(params: Params, episodes: Any, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(params: Params, episodes: Any, now: None) -> tuple[Tensor, dict[str, Tensor]]:
         losses, (metrics, after) = over_tasks(one)(params, episodes)
         if memory is not None:
             memory.take(after)

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from metarl.supervised.methods.maml_plus_plus import step_weights
+from metarl.supervised.methods.maml_plus_plus import schedule, step_weights
 from metarl.supervised.normalisation import estimate_running
 from metarl.supervised.training import schedule_of
 from metarl.tasks import over_tasks
@@ -20,14 +20,18 @@ OFF = {
 INNER = {"steps": 2, "lr": 0.3}
 
 
+def config(training=(), **changes):
+    return config_of("maml++", inner=INNER, training=training, **changes)
+
+
 def prepared(training=(), **changes):
-    return made(config_of("maml++", inner=INNER, training=training, **changes), "maml++")
+    return made(config(training, **changes), "maml++")
 
 
-def after_training(method, params, one, share):
+def after_training(method, params, one, share, **changes):
     """The loss that is trained on, of one task, at a share of the training."""
     many = type(one)(*(each.unsqueeze(0) for each in one))
-    return method.stages[0].loss(params, (many, share))[0]
+    return method.stages[0].loss(params, (many, schedule(config(**changes), share)))[0]
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5])
@@ -63,7 +67,7 @@ def test_with_every_switch_off_it_is_maml():
     assert theirs.keys() == params.keys()
     many = episodes(3)
     for share in (0.0, 0.9):
-        loss, _ = ours.stages[0].loss(params, (many, share))
+        loss, _ = ours.stages[0].loss(params, (many, schedule(config(**OFF), share)))
         task = lambda p, one: maml.task(p, one, "transductive")[0]  # noqa: E731
         expected = over_tasks(task)(theirs, many).mean()
         torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
@@ -74,7 +78,8 @@ def test_with_every_switch_off_it_is_maml():
 
 
 def test_the_loss_counts_every_step_by_its_weight():
-    method, params = prepared(multi_step_share=0.5, **{k: v for k, v in OFF.items() if "share" not in k})
+    changes = {**OFF, "multi_step_share": 0.5}
+    method, params = prepared(**changes)
     one = episode()
     each = []
     for steps in (1, 2):
@@ -83,8 +88,8 @@ def test_the_loss_counts_every_step_by_its_weight():
     first = step_weights(2, 0.1, 0.5)[0]
     assert first == pytest.approx(0.4)
     expected = first * each[0] + (1 - first) * each[1]
-    torch.testing.assert_close(after_training(method, params, one, 0.1), expected, rtol=1e-10, atol=0)
-    torch.testing.assert_close(after_training(method, params, one, 0.5), each[1], rtol=1e-10, atol=0)
+    torch.testing.assert_close(after_training(method, params, one, 0.1, **changes), expected, rtol=1e-10, atol=0)
+    torch.testing.assert_close(after_training(method, params, one, 0.5, **changes), each[1], rtol=1e-10, atol=0)
 
 
 def test_weights_move_to_the_last_step():
@@ -102,7 +107,7 @@ def test_gradients_are_of_first_order_in_the_beginning():
     for share, name in ((0.4, "fomaml"), (0.6, "maml")):
         other, _ = made(config_of(name, inner=INNER), name)
         expected = gradients(other.task(params, one, "transductive")[0], params)
-        found = gradients(after_training(method, params, one, share), params)
+        found = gradients(after_training(method, params, one, share, first_order_share=0.5, **OFF), params)
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
