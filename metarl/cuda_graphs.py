@@ -105,9 +105,10 @@ class _Graph:
 
     def _compute(self, params: Mapping[str, Tensor]):
         """Loss, metrics and gradients of the batch that is held."""
-        value, metrics = self._loss(params, self._batch)
-        wanted = [params[name] for name in self._names]
-        gradients = torch.autograd.grad(value, wanted, materialize_grads=True)
+        # Leaves of this stream: a gradient of the parameters themselves may have to wait for another one.
+        leaves = {name: params[name].detach().requires_grad_() for name in self._names}
+        value, metrics = self._loss({**params, **leaves}, self._batch)
+        gradients = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
         detached = {
             name: each.detach() if isinstance(each, Tensor) else each for name, each in metrics.items()
         }

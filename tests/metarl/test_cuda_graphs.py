@@ -1,0 +1,109 @@
+import warnings
+
+import pytest
+import torch
+
+from metarl.cuda_graphs import MOST_KINDS, GraphedLoss
+from metarl.tasks import over_tasks
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def adapted_loss(params, batch):
+    """Mean over tasks of the loss after one inner step, exact: sums of cubes, so that derivatives depend on w."""
+
+    def task(params, x):
+        inner = lambda w: ((w * x).sum() - 1) ** 3  # noqa: E731
+        moved = params["w"] - 0.1 * torch.func.grad(inner)(params["w"])
+        return ((moved * x).sum() + 1) ** 3, x.sum()
+
+    losses, sums = over_tasks(task)(params, batch["x"])
+    return losses.mean() * batch["scale"], {"sum": sums.mean(), "stage": 1.0}
+
+
+def parameters(device):
+    return {"w": torch.linspace(-0.5, 0.5, 4, dtype=torch.float64, device=device).requires_grad_()}
+
+
+def on_cpu(params):
+    return {name: each.detach().cpu().requires_grad_() for name, each in params.items()}
+
+
+def batch(number, device, rows=3):
+    draw = torch.Generator().manual_seed(number)
+    x = torch.randn(rows, 4, dtype=torch.float64, generator=draw).to(device)
+    return {"x": x, "scale": 2.0}
+
+
+def computed(loss, params, data):
+    value, metrics = loss(params, data)
+    (gradient,) = torch.autograd.grad(value, [params["w"]])
+    return value.item(), gradient.cpu(), {name: float(each) for name, each in metrics.items()}
+
+
+def test_a_batch_on_the_cpu_is_computed_as_ever():
+    calls = []
+
+    def loss(params, data):
+        calls.append(1)
+        return adapted_loss(params, data)
+
+    graphed, params = GraphedLoss(loss), parameters("cpu")
+    for number in range(3):
+        found = computed(graphed, params, batch(number, "cpu"))
+        expected = computed(adapted_loss, params, batch(number, "cpu"))
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert len(calls) == 3
+
+
+@needs_gpu
+def test_replays_give_loss_gradient_and_metrics_of_their_own_batch_and_parameters():
+    calls = []
+
+    def loss(params, data):
+        calls.append(1)
+        return adapted_loss(params, data)
+
+    graphed, params = GraphedLoss(loss), parameters("cuda")
+    for number in range(6):
+        found = computed(graphed, params, batch(number, "cuda"))
+        expected = computed(adapted_loss, on_cpu(params), batch(number, "cpu"))
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+        with torch.no_grad():
+            params["w"] += 0.01 * found[1].cuda()
+    assert len(calls) == 2, "once to warm up, once to record"
+
+
+@needs_gpu
+def test_every_kind_of_batch_has_a_recording_of_its_own_until_there_are_too_many():
+    calls = []
+
+    def loss(params, data):
+        calls.append(len(data["x"]))
+        return adapted_loss(params, data)
+
+    graphed, params = GraphedLoss(loss), parameters("cuda")
+    kinds = range(1, MOST_KINDS + 3)
+    for number in range(4):
+        for rows in kinds:
+            found = computed(graphed, params, batch(number, "cuda", rows))
+            torch.testing.assert_close(
+                found[0], computed(adapted_loss, params, batch(number, "cuda", rows))[0], rtol=1e-12, atol=0
+            )
+    assert [calls.count(rows) for rows in kinds] == [2] * MOST_KINDS + [4, 4]
+
+
+@needs_gpu
+def test_a_loss_that_waits_for_the_gpu_is_computed_as_ever_with_a_warning():
+    def loss(params, data):
+        value, metrics = adapted_loss(params, data)
+        return value * (1 + (value.item() > 0)), metrics
+
+    graphed, params = GraphedLoss(loss), parameters("cuda")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for number in range(4):
+            found = computed(graphed, params, batch(number, "cuda"))
+            expected = computed(loss, params, batch(number, "cuda"))
+            torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    assert ["without a CUDA graph" in str(each.message) for each in told].count(True) == 1
