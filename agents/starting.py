@@ -7,12 +7,16 @@ from torch import Tensor, nn
 
 from metarl import checkpoints
 from metarl.agents.meta_parameters import MetaParameters
+from metarl.envs.contestants import contestant
 from metarl.runs import Run
+
+SEEN = 1_000_000
+"""Observations that the statistics of a wrestler count as, since its file does not say how many there were."""
 
 
 @torch.no_grad()
 def start_from(module: nn.Module, path: str | Path) -> None:
-    """Give an agent the policy, values and observation statistics of another run.
+    """Give an agent the policy, values and observation statistics of another run, or the policy of a wrestler.
 
     A learner of Stable-Baselines3 starts from a run whose learner has the same networks. A meta-policy starts from a run
     of a meta-policy, or of `ppo` (whose networks have the same layers). What the other one does not have
@@ -23,16 +27,13 @@ def start_from(module: nn.Module, path: str | Path) -> None:
     Args:
         module: Of the agent that is about to be trained, `MetaParameters` or a policy of Stable-Baselines3; changed in
             place.
-        path: The other run's folder.
+        path: The other run's folder, or a wrestler as `metarl.envs.contestants.contestant` has it, such as `ant@7` of the
+            package's zoo, whose values are then learned from nothing.
 
     Raises:
-        ValueError: No run or checkpoint there, or its networks are of other sizes.
+        ValueError: No run, checkpoint or wrestler there, or its networks are of other sizes.
     """
-    run = Run.open(path)
-    newest = checkpoints.latest(run.checkpoints)
-    if newest is None:
-        raise ValueError(f"{path} has no checkpoint to start from")
-    found = checkpoints.under("module", checkpoints.load(newest)[0])
+    found = _of_run(path) if Path(path).is_dir() else _of_wrestler(str(path))
     if not isinstance(module, MetaParameters):
         _like(module, found, path)
         return
@@ -59,10 +60,43 @@ def start_from(module: nn.Module, path: str | Path) -> None:
             )
 
 
+def _of_run(path: str | Path) -> dict[str, Tensor]:
+    """The module of a run's newest checkpoint."""
+    newest = checkpoints.latest(Run.open(path).checkpoints)
+    if newest is None:
+        raise ValueError(f"{path} has no checkpoint to start from")
+    return checkpoints.under("module", checkpoints.load(newest)[0])
+
+
+def _of_wrestler(name: str) -> dict[str, Tensor]:
+    """A wrestler's policy and observation statistics by Stable-Baselines3's names."""
+    try:
+        policy = contestant(name).policy
+    except ValueError as error:
+        raise ValueError(f"'{name}' is neither the folder of a run nor a wrestler: {error}") from None
+    if policy is None or policy.recurrent:
+        raise ValueError(
+            f"'{name}' has no policy that training could start from: expected a wrestler without memory"
+        )
+    arrays = {key: torch.from_numpy(each) for key, each in policy.arrays.items()}
+    depth = sum(key.startswith("layers.") and key.endswith("weight") for key in arrays) - 1
+    found = {"log_std": arrays["log_std"]}
+    for kind in ("weight", "bias"):
+        found[f"action_net.{kind}"] = arrays[f"layers.{depth}.{kind}"]
+        for i in range(depth):
+            found[f"mlp_extractor.policy_net.{2 * i}.{kind}"] = arrays[f"layers.{i}.{kind}"]
+    whitening = "features_extractor.normalizer."
+    found[f"{whitening}count"] = torch.tensor(float(SEEN), dtype=torch.float64)
+    found[f"{whitening}mean"] = arrays["obs_mean"].double()
+    found[f"{whitening}squares"] = SEEN * arrays["obs_std"].double().square()
+    return found
+
+
 def _like(policy: nn.Module, found: dict[str, Tensor], path: str | Path) -> None:
-    """Copy what has the same names and shapes; all parameters must."""
+    """Copy what has the same names and shapes; all parameters must, but for values where there are none."""
     own, parameters = policy.state_dict(), dict(policy.named_parameters())
-    for name in parameters:
+    valued = any("value_net" in name for name in found)
+    for name in (name for name in parameters if valued or "value_net" not in name):
         got = tuple(found[name].shape) if name in found else "none"
         if got != tuple(own[name].shape):
             raise ValueError(
@@ -86,7 +120,8 @@ def _wider(target: Tensor, value: Tensor) -> bool:
 
 def _of_ppo(found: dict[str, Tensor], module: MetaParameters) -> dict[str, Tensor]:
     """Stable-Baselines3's names and units as ours."""
-    layers = {"policy_net": "action_net", "value_net": "value_net"}
+    valued = "value_net.weight" in found
+    layers = {"policy_net": "action_net", **({"value_net": "value_net"} if valued else {})}
     ours = {"policy_net": "policy.network.layers", "value_net": "value.network.layers"}
     renamed = {"policy.log_std": found["log_std"].clamp(min=module.policy.minimum_log_std)}
     for hidden, last in layers.items():
@@ -95,7 +130,7 @@ def _of_ppo(found: dict[str, Tensor], module: MetaParameters) -> dict[str, Tenso
             for i in range(depth):
                 renamed[f"{ours[hidden]}.{i}.{kind}"] = found[f"mlp_extractor.{hidden}.{2 * i}.{kind}"]
             renamed[f"{ours[hidden]}.{depth}.{kind}"] = found[f"{last}.{kind}"]
-    if module.value is not None:
+    if valued and module.value is not None:
         first, last = "value.network.layers.0.weight", f"value.network.layers.{depth}"
         time = renamed[first].new_zeros(len(renamed[first]), 4)
         renamed[first] = torch.cat([renamed[first], time], dim=1)

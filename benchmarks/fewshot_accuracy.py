@@ -5,7 +5,7 @@
 Each run's best state by validation is judged in its own normalisation mode, and with `--transductive` in that one, too
 (which takes many times as long). Of runs on `omniglot-lake` the accuracies in Lake's 20 one-shot runs are found as well.
 Accuracies of every episode go to `benchmarks/results/fewshot_DATA.json`; a run that is there already (same method and
-seed) is replaced.
+seed, chosen in validation by the same ways and shots) is replaced.
 """
 
 import argparse
@@ -70,6 +70,12 @@ def in_one_shot_runs(trained: FewShotRun) -> dict:
     return {"kind": ONE_SHOT, "protocol": {"way": 20, "shot": 1, **state}, "accuracies": accuracies}
 
 
+def identity(run: dict) -> tuple:
+    """What two trainings that stand side by side differ in."""
+    experiment = run["config"]["experiment"]
+    return run["method"], run["seed"], experiment["way"], experiment["shot"]
+
+
 def main() -> None:
     """Judge the runs, and keep what was found."""
     parser = argparse.ArgumentParser(
@@ -84,7 +90,7 @@ def main() -> None:
         new = judged(folder, args.kinds, args.episodes, args.transductive)
         path = RESULTS / f"fewshot_{new['config']['experiment']['data']}.json"
         old = json.loads(path.read_text())["runs"] if path.exists() else []
-        kept = [each for each in old if (each["method"], each["seed"]) != (new["method"], new["seed"])]
+        kept = [each for each in old if identity(each) != identity(new)]
         write_json(path, {**measurement(), "runs": [*kept, new]})
 
 

@@ -257,7 +257,8 @@ def fewshot(found: list[Mapping[str, Any]]) -> str:
     rows, commands, sources = [], [], []
     kinds = list(dict.fromkeys(row["kind"] for each in found for run in each["runs"] for row in run["rows"]))
     for run in (run for each in found for run in each["runs"]):
-        data = run["config"]["experiment"]["data"]
+        experiment = run["config"]["experiment"]
+        data, aim = experiment["data"], f"{experiment['way']}w{experiment['shot']}s"
         mode = next(iter(run["rows"][0]["accuracies"]))
         beside = published_for(run["method"], data, mode in ("joint", "transductive"), own=True)
         cells = {row["kind"]: _accuracies(row["accuracies"]) for row in run["rows"]}
@@ -266,9 +267,9 @@ def fewshot(found: list[Mapping[str, Any]]) -> str:
             sources.append(f"- {run['method']}: {beside['source']}; {beside['protocol']}{kind}")
             for name, other in beside["accuracy"].items():
                 cells[name] = f"{cells[name]} ({other['accuracy']})" if name in cells else ""
-        rows.append([data, run["method"], mode, *(cells.get(kind, "") for kind in kinds), run["seed"]])
+        rows.append([data, run["method"], aim, mode, *(cells.get(kind, "") for kind in kinds), run["seed"]])
         commands.append(f"- `{run['training']}`{_longer(run)}, {run['minutes']:.0f} min, {_commits(run)}")
-    heads = ["data", "method", "normalised by", *kinds, "seed"]
+    heads = ["data", "method", "chosen by", "normalised by", *kinds, "seed"]
     parts = [markdown_table(heads, rows), "\n".join(commands)]
     if sources:
         parts.append("Published numbers:\n\n" + "\n".join(dict.fromkeys(sources)))

@@ -48,7 +48,11 @@ def episode_stage(
     def draw(store: Store, generator: torch.Generator, progress: float) -> tuple[Any, Any]:
         sampler = sampler_of(store, training.way or way, training.shot or shot, training.query)
         among = {} if preferred is None else {"preferred": preferred(generator)}
-        now = None if schedule is None else pytree.tree_map_only(Tensor, lambda each: each.to(store.device), schedule(progress))
+        now = (
+            None
+            if schedule is None
+            else pytree.tree_map_only(Tensor, lambda each: each.to(store.device), schedule(progress))
+        )
         return sampler.draw(len(distributed.share(training.tasks)), generator, **among), now
 
     return Stage(draw, lambda params, batch: loss(params, *batch), share, **options)

@@ -106,7 +106,12 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         return losses.mean(), {name: each.mean() for name, each in metrics.items()}
 
     task, test = (partial(_last, network, rule, each) for each in (inner, in_testing(inner)))
-    return Method(module, task, (episode_stage(config.training, way, shot, loss, schedule=partial(schedule, config)),), test)
+    return Method(
+        module,
+        task,
+        (episode_stage(config.training, way, shot, loss, schedule=partial(schedule, config)),),
+        test,
+    )
 
 
 def schedule(config: Config, progress: float) -> tuple[Tensor | None, bool]:

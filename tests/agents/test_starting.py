@@ -12,6 +12,8 @@ from metarl.agents.experiments import open_run, train
 from metarl.agents.meta_policy_gradient import MetaPolicyGradientTraining
 from metarl.agents.sb3_ppo import PPOTraining
 from metarl.agents.starting import start_from
+from metarl.envs.contestants import contestant
+from metarl.envs.opponents import act
 
 WORLD = "metarl/HexapodLegFailure-v0"
 
@@ -164,3 +166,52 @@ def test_settings_that_make_no_sense_are_refused(changes, message):
         replace(
             config, **{part: replace(getattr(config, part), **fields) for part, fields in changes.items()}
         )
+
+
+SUMO = "metarl/RoboSumo-Ant-vs-Bug-v0"
+
+
+def wrestling(number=6):
+    policy = contestant("ant@7").policy
+    draw = np.random.default_rng(0)
+    obs = policy.arrays["obs_mean"] + policy.arrays["obs_std"] * draw.normal(size=(number, 120))
+    arrays = {name: np.stack([each] * number) for name, each in policy.arrays.items()}
+    still = np.zeros((number, 0), np.float32), np.zeros((number, 8), np.float32)
+    return obs, torch.from_numpy(act(arrays, obs, *still)[0]), policy.arrays["log_std"]
+
+
+def test_ppo_starts_from_a_wrestler_of_the_zoo():
+    config = small_ppo(hidden=(64, 64))
+    training = PPOTraining(Experiment(world=SUMO, steps=1), config, torch.device("cpu"))
+    torch.manual_seed(0)
+    values = training.module.value_net.weight.clone()
+    start_from(training.module, "ant@7")
+    obs, wanted, log_std = wrestling()
+    found = training.module.get_distribution(torch.from_numpy(obs)).distribution
+    torch.testing.assert_close(found.mean.clamp(-1, 1), wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.stddev[0].log(), torch.from_numpy(log_std))
+    torch.testing.assert_close(training.module.value_net.weight, values)
+
+
+def test_a_meta_policy_starts_from_a_wrestler_of_the_zoo():
+    config = preset("continuous-adaptation")
+    config = replace(config, policy=replace(config.policy, hidden=(64, 64)))
+    training = MetaPolicyGradientTraining(SUMO, config)
+    start_from(training.module, "ant@7")
+    obs, wanted, _ = wrestling()
+    found = training.module.policy(training.module.normalizer(torch.from_numpy(obs)))[0]
+    torch.testing.assert_close(found.clamp(-1, 1), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("aunt@7", "neither the folder of a run nor a wrestler.*'ant'"),
+        ("zero-ant", "no policy"),
+        ("bug@6", "shape"),
+    ],
+)
+def test_what_is_no_start_is_refused(name, reason):
+    training = PPOTraining(Experiment(world=SUMO, steps=1), small_ppo(hidden=(64, 64)), torch.device("cpu"))
+    with pytest.raises(ValueError, match=reason):
+        start_from(training.module, name)

@@ -88,8 +88,12 @@ def test_the_loss_counts_every_step_by_its_weight():
     first = step_weights(2, 0.1, 0.5)[0]
     assert first == pytest.approx(0.4)
     expected = first * each[0] + (1 - first) * each[1]
-    torch.testing.assert_close(after_training(method, params, one, 0.1, **changes), expected, rtol=1e-10, atol=0)
-    torch.testing.assert_close(after_training(method, params, one, 0.5, **changes), each[1], rtol=1e-10, atol=0)
+    torch.testing.assert_close(
+        after_training(method, params, one, 0.1, **changes), expected, rtol=1e-10, atol=0
+    )
+    torch.testing.assert_close(
+        after_training(method, params, one, 0.5, **changes), each[1], rtol=1e-10, atol=0
+    )
 
 
 def test_weights_move_to_the_last_step():
