@@ -66,7 +66,7 @@ class EpisodicTraining:
     max_grad_value: float | None = None
     """Bound on every entry of the gradient, on both sides of zero."""
     cuda_graph: bool = True
-    """On a GPU, replay a recording of the work of an update, which launches it many times as fast."""
+    """On a GPU, record the work of an update once and replay it, which saves launching its thousands of parts."""
     kept: int = 1
     """States with the best validations that are kept, for `metarl fewshot evaluate --ensemble`."""
 

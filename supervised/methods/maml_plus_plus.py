@@ -118,7 +118,8 @@ def schedule(config: Config, progress: float) -> tuple[Tensor | None, bool]:
     """What a share of the training says of its updates.
 
     Returns:
-        Weights of the inner steps, float64, or None where the last one alone counts; whether inner gradients are constants.
+        Weights of the inner steps, float64, or None where the last one alone counts; whether inner gradients are
+        constants.
     """
     early = progress < config.multi_step_share
     weights = step_weights(config.inner.steps, progress, config.multi_step_share) if early else None
