@@ -239,12 +239,17 @@ def environment_rows(environment: str, seed: int, args: argparse.Namespace) -> l
     wanted = [(n, "seeger") for n in args.tasks] + [(args.compared, bound) for bound in args.bounds]
     for number, bound in wanted:
         began = time.perf_counter()
-        prior, learned = learned_prior(net, old[:number], bound, args.steps, seed)
+        prior, learned = learned_prior(net, old[:number], bound, steps_for(number, args.steps), seed)
         found = judged(net, prior, bound, new, args.new_steps, seed)
         row = {**about, "method": f"MLAP, {bound}", "tasks": number, **found, "prior": learned}
         rows.append({**row, "seconds": time.perf_counter() - began})
         print(line(rows[-1]), flush=True)
     return rows
+
+
+def steps_for(tasks: int, steps: int) -> int:
+    """Updates of a prior: every task's posterior has as many, however many tasks there are."""
+    return round(steps * max(1, tasks / TOGETHER))
 
 
 def plain(
@@ -300,7 +305,7 @@ def main() -> None:
     )
     parser.add_argument("--new-samples", type=int, default=600, help="m of a new task")
     parser.add_argument("--new", type=int, default=4, help="new tasks")
-    parser.add_argument("--steps", type=int, default=700, help="updates of a prior")
+    parser.add_argument("--steps", type=int, default=700, help="updates of each posterior with a prior")
     parser.add_argument("--new-steps", type=int, default=300, help="updates of a posterior")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--out", type=Path, default=RESULTS)

@@ -1,5 +1,6 @@
 """Who wrestles: policies by name, from a pool, a run of self-play, or nowhere at all (`zero`)."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,14 @@ class Contestant:
     policy: OpponentPolicy | None
     """None stands still."""
 
+    @property
+    def digest(self) -> str:
+        """Tells it from another one of the same name."""
+        found = hashlib.sha256(self.body.encode())
+        for name, array in sorted(self.policy.arrays.items() if self.policy else ()):
+            found.update(name.encode() + array.tobytes())
+        return found.hexdigest()
+
 
 def contestant(text: str, pool: str | Path = ZOO) -> Contestant:
     """A wrestler by what a user calls it.
@@ -43,14 +52,14 @@ def contestant(text: str, pool: str | Path = ZOO) -> Contestant:
     if not at:
         name, version = text, ""
     path = Path(name)
-    if path.suffix == ".safetensors" or path.with_suffix(".safetensors").is_file():
+    if path.suffix == ".safetensors" or (path.name and path.with_suffix(".safetensors").is_file()):
         return _named(f"{path.parent.name}@{path.stem}", load_policy(path))
     if (path / OWN_VERSIONS).is_dir():
         return _newest(path.resolve().name, read_pool(path / OWN_VERSIONS.parent)[OWN_VERSIONS.name], version)
-    if path.is_dir():
-        raise ValueError(f"'{name}' is no run of self-play: it has no {OWN_VERSIONS}")
     found = read_pool(pool)
     if name not in found:
+        if path.is_dir():
+            raise ValueError(f"'{name}' is no run of self-play: it has no {OWN_VERSIONS}")
         raise unknown("wrestler", name, [*found, *(f"{ZERO}-{each.lower()}" for each in ANATOMIES)])
     return _newest(name, found[name], version)
 

@@ -24,8 +24,12 @@ class Rating:
         return self.mu - 3 * self.sigma
 
 
-def _model() -> Any:
-    """Thurstone and Mosteller's model for all pairs, the nearest to TrueSkill; mu 25, sigma 25/3, beta 25/6."""
+def rating_model() -> Any:
+    """Thurstone and Mosteller's model for all pairs, the nearest to TrueSkill; mu 25, sigma 25/3, beta 25/6.
+
+    Raises:
+        ValueError: openskill is not installed.
+    """
     try:
         from openskill.models import ThurstoneMostellerFull
     except ImportError:
@@ -44,7 +48,7 @@ def rate(contests: Sequence[Contest]) -> list[Rating]:
     Args:
         contests: Who met whom, and how it ended.
     """
-    model = _model()
+    model = rating_model()
     names = dict.fromkeys(name for each in contests for name in (each.one, each.two))
     known = {name: model.rating(name=name) for name in names}
     matches = [(each, result) for each in contests for result in each.results if result != Result.NONE]
@@ -59,6 +63,6 @@ def rate(contests: Sequence[Contest]) -> list[Rating]:
 
 def win_probability(one: Rating, two: Rating) -> float:
     """How likely the first is to win a match against the second, by their ratings."""
-    model = _model()
+    model = rating_model()
     teams = [[model.rating(mu=each.mu, sigma=each.sigma)] for each in (one, two)]
     return float(model.predict_win(teams)[0])

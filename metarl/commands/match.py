@@ -133,6 +133,7 @@ def tournament(arguments: list[str]) -> int:
     options = parse(Tournament, "metarl tournament", arguments, purpose)
     from metarl.envs.contestants import contestant, everyone
     from metarl.envs.contests import pairs, play
+    from metarl.envs.ratings import rating_model
     from metarl.progress import Progress
 
     if options.rounds < 1:
@@ -144,13 +145,15 @@ def tournament(arguments: list[str]) -> int:
         raise ValueError(
             f"a tournament needs two different wrestlers or more, got {', '.join(names) or 'none'}"
         )
+    rating_model()  # says at once if it cannot be had, not after all matches
+    digests = {each.name: each.digest for each in chosen}
     protocol = {
         "rounds": options.rounds,
         "seed": options.seed,
         "physics": options.physics,
         "deterministic": options.deterministic,
     }
-    done, contests = _resumed(options.out, protocol), []
+    done, contests = _resumed(options.out, protocol, digests), []
     every = pairs(chosen)
     with Progress("tournament", len(every)) as progress:
         progress.start(0)
@@ -162,7 +165,7 @@ def tournament(arguments: list[str]) -> int:
                         one, two, options.rounds, options.seed, options.physics, options.deterministic
                     ).results
                 )
-                write_json(options.out, {"protocol": protocol, "results": done})
+                write_json(options.out, {"protocol": protocol, "wrestlers": digests, "results": done})
             contests.append(_contest(one.name, two.name, done[key]))
             progress.update(number, {})
     print(table(names, contests))
@@ -176,17 +179,24 @@ def _contest(one: str, two: str, results: list[int]) -> Any:
     return Contest(one, two, tuple(results))
 
 
-def _resumed(out: str, protocol: dict[str, Any]) -> dict[str, list[int]]:
+def _resumed(out: str, protocol: dict[str, Any], digests: dict[str, str]) -> dict[str, list[int]]:
     """Results that are there already.
 
     Raises:
-        ValueError: They are of another protocol.
+        ValueError: They are of another protocol, or of other wrestlers of the same names.
     """
     if not Path(out).exists():
         return {}
     found = read_json(out)
     if not isinstance(found, dict) or found.get("protocol") != protocol:
         raise ValueError(f"{out} has other results than those of {protocol}: name another file by --out")
+    before = found.get("wrestlers", {})
+    changed = [name for name, digest in digests.items() if before.get(name, digest) != digest]
+    if changed:
+        raise ValueError(
+            f"{out} has results of another {changed[0]} than this one: name another file by --out"
+        )
+    digests |= before
     return dict(found["results"])
 
 

@@ -54,6 +54,20 @@ def test_a_wrestler_is_found_by_name_version_file_and_run(tmp_path):
     assert contestant(f"{run}@1").name == "run@1"
 
 
+def test_a_folder_of_the_same_name_does_not_hide_a_wrestler_of_the_pool(tmp_path, monkeypatch):
+    place = pool(tmp_path / "pool")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    assert contestant("a@1", place).name == "a@1"
+
+
+def test_digests_tell_wrestlers_of_one_name_apart(tmp_path):
+    place = pool(tmp_path)
+    ours, again = (contestant("a@1", place) for _ in range(2))
+    assert ours.digest == again.digest != contestant("a@12", place).digest
+    assert contestant("zero-ant").digest != contestant("zero-bug").digest
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

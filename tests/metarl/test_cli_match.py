@@ -1,6 +1,7 @@
 """`metarl match`, `tournament` and `zoo import`, as a user types them."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ def test_a_match_is_summed_up_in_a_line(capsys):
     ("words", "message"),
     [
         (("match", "zero-ant", "zero-spidr"), "did you mean 'zero-spider'"),
+        (("match", ".", "zero-bug"), "'.' is no run of self-play"),
         (("match", "zero-ant", "zero-bug", "--rounds", "0"), "--rounds 0, expected 1 or more"),
         (("match", "zero-ant", "zero-bug", "--out", "clip.avi"), "cannot write 'clip.avi'"),
         (("tournament", "zero-ant", "zero-ant"), "two different wrestlers"),
@@ -53,6 +55,20 @@ def test_a_tournament_goes_on_from_what_was_played(capsys, tmp_path):
     code, _, err = run(capsys, *words[:4], "--rounds", "3", "--out", str(out))
     assert code == 2
     assert "name another file by --out" in err
+    stored["wrestlers"]["zero-bug"] = "another"
+    out.write_text(json.dumps(stored))
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    assert "results of another zero-bug" in err
+
+
+def test_without_openskill_a_tournament_does_not_begin(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openskill.models", None)
+    out = tmp_path / "results.json"
+    code, _, err = run(capsys, "tournament", "zero-spider", "zero-ant", "--rounds", "1", "--out", str(out))
+    assert code == 2
+    assert "pip install openskill" in err
+    assert not out.exists()
 
 
 def test_a_clone_becomes_a_pool_whose_policies_play(capsys, tmp_path):
