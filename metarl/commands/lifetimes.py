@@ -16,7 +16,7 @@ def evaluate_lifetimes(options: Any) -> int:
         options: `metarl.commands.runs.Evaluate`.
     """
     from metarl.agents.experiments import AgentRun
-    from metarl.agents.games import by_quarters, episodes_per_round
+    from metarl.agents.games import by_quarters, episodes_per_round, games_won
     from metarl.agents.lifetime_evaluation import summary, table
     from metarl.lifetime_plots import lifetime_curves
 
@@ -34,6 +34,11 @@ def evaluate_lifetimes(options: Any) -> int:
     if per_round is not None:
         quarters = table(summary([by_quarters(each, per_round) for each in found]), "quarter of the game")
         print(f"share of rounds won: mean [95 % interval]\n\n{quarters}\n")
+        for label, share in (pair for each in found for pair in games_won(each, per_round).items()):
+            print(
+                f"games of {label}: {', '.join(f'{100 * part:.0f} % {how}' for how, part in share.items())}"
+            )
+        print()
     for each in trained:
         print(f"scores: {each.path / 'lifetimes.json'}")
     world = str(trained[0].experiment.world).removeprefix("metarl/")

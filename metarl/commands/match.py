@@ -1,6 +1,7 @@
 """`metarl match`, `metarl tournament` and `metarl zoo`: who wins at sumo."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -207,7 +208,7 @@ def table(names: list[str], contests: list[Any]) -> str:
         names: Everyone.
         contests: Between each two, once.
     """
-    from metarl.envs.ratings import rate
+    from metarl.envs.ratings import rate, win_probability
     from metarl.envs.sumo_rules import Result
     from metarl.plots import markdown_table
 
@@ -217,10 +218,14 @@ def table(names: list[str], contests: list[Any]) -> str:
         shares[each.two, each.one] = each.count(Result.LOSS) / len(each.results)
     rows = [[one, *(f"{100 * shares[one, two]:.0f}" if one != two else "" for two in names)] for one in names]
     wins = markdown_table(["wins in %", *names], rows)
+    ranked = rate(contests)
+    chances = [100 * win_probability(one, two) for one, two in pairwise(ranked)]
     rated = [
-        [each.name, f"{each.rank:.1f}", f"{each.mu:.1f}", f"{each.sigma:.2f}"] for each in rate(contests)
+        [each.name, f"{each.rank:.1f}", f"{each.mu:.1f}", f"{each.sigma:.2f}", chance]
+        for each, chance in zip(ranked, [*(f"{chance:.0f}" for chance in chances), ""], strict=True)
     ]
-    return f"{wins}\n\n{markdown_table(['wrestler', 'mu - 3 sigma', 'mu', 'sigma'], rated)}"
+    heads = ["wrestler", "mu - 3 sigma", "mu", "sigma", "beats the next, %"]
+    return f"{wins}\n\n{markdown_table(heads, rated)}"
 
 
 def zoo(arguments: list[str]) -> int:

@@ -10,6 +10,7 @@ from metarl.agents.experiment import Experiment
 from metarl.agents.experiments import train
 from metarl.agents.games import by_quarters, episodes_per_round, games_won, rounds, winner
 from metarl.agents.lifetime_evaluation import LifetimeEvaluation
+from metarl.cli import main
 
 
 def test_a_round_goes_to_who_won_more_of_its_episodes():
@@ -48,7 +49,7 @@ def test_only_rising_versions_are_games():
     assert episodes_per_round(None) is None
 
 
-def test_agents_play_games_against_an_opponent_that_goes_on_training(tmp_path):
+def test_agents_play_games_against_an_opponent_that_goes_on_training(tmp_path, capsys):
     """Self-play makes the opponent; the game is lived adapting and not, in training and afterwards."""
     world, fast = "metarl/RoboSumo-Ant-vs-Ant-v0", {"physics": "fast"}
     config = preset("self-play")
@@ -66,3 +67,7 @@ def test_agents_play_games_against_an_opponent_that_goes_on_training(tmp_path):
     for label in found.scores:
         assert found.measures[label]["score"].shape == (1, 2, 6)
     assert by_quarters(found, 2).table().startswith("**opponent self**")
+    assert main(["evaluate", str(run.path), "--lifetimes", "2"]) == 0
+    said = capsys.readouterr().out
+    for label, share in games_won(found, 2).items():
+        assert f"games of {label}: {100 * share['won']:.0f} % won, {100 * share['lost']:.0f} % lost" in said

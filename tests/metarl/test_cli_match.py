@@ -45,6 +45,7 @@ def test_a_tournament_goes_on_from_what_was_played(capsys, tmp_path):
     words = ("tournament", "zero-spider", "zero-ant", "zero-bug", "--rounds", "2", "--out", str(out))
     code, table, _ = run(capsys, *words)
     assert code == 0
+    assert "beats the next, %" in table
     stored = json.loads(out.read_text())
     assert stored["results"]["zero-spider zero-ant"] == [2, 2]
     stored["results"]["zero-ant zero-bug"] = [1, 1]  # as if they had ended so
