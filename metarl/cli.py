@@ -40,6 +40,9 @@ VERBS: dict[str, Verb] = {
     "tournament": Verb(
         "[WRESTLER...]", "everyone against everyone else, with ratings", "metarl.commands.match:tournament"
     ),
+    "evolution": Verb(
+        "[WRESTLER...]", "a population whose losers disappear", "metarl.commands.evolution:evolution"
+    ),
     "zoo": Verb(
         "import PATH", "opponents from a clone of the original RoboSumo", "metarl.commands.match:zoo"
     ),

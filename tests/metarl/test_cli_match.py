@@ -86,3 +86,24 @@ def test_a_clone_becomes_a_pool_whose_policies_play(capsys, tmp_path):
     code, out, _ = run(capsys, "match", "ant-mlp@2", "zero-spider", "--pool", pool, "--rounds", "1")
     assert code == 0
     assert "ant-mlp@2 against zero-spider, 1 match" in out
+
+
+def test_an_evolution_goes_on_and_tells_who_is_left(capsys, tmp_path):
+    out, picture = tmp_path / "evolution.json", tmp_path / "evolution.png"
+    words = ("evolution", "zero-spider", "zero-ant", "--copies", "3", "--rounds", "1", "--out", str(out))
+    assert run(capsys, *words, "--generations", "1")[0] == 0
+    first = json.loads(out.read_text())["populations"]
+    assert [sum(each) for each in first] == [6, 6]
+    code, said, _ = run(capsys, *words, "--generations", "4", "--plot", str(picture))
+    assert code == 0
+    populations = json.loads(out.read_text())["populations"]
+    assert populations[:2] == first
+    assert populations[-1] == [0, 6]
+    assert said.index("| zero-ant ") < said.index("| zero-spider ")
+    assert picture.stat().st_size > 1_000
+    code, _, err = run(capsys, *words, "--seed", "1")
+    assert code == 2
+    assert "another evolution" in err
+    code, _, err = run(capsys, "evolution", "zero-ant", "zero-bug", "--copies", "0")
+    assert code == 2
+    assert "--copies 0, expected 1 or more" in err
