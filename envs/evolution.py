@@ -1,8 +1,8 @@
 """Evolution of a population of wrestlers: who loses a game disappears, and who wins it has a copy.
 
-Al-Shedivat et al. 2018 (arXiv 1710.03641, section 5.3). A generation pairs all individuals at random, each with one other;
-pairs of one kind leave the population as it is. The paper draws 1,000 pairings of 1,050 individuals in each generation,
-so that some meet several times and some nobody, and its individuals adapt during a game, as these do not.
+Al-Shedivat et al. 2018 (arXiv 1710.03641, section 5.3). A generation pairs all individuals at random, each with one
+other; pairs of one kind leave the population as it is. The paper draws 1,000 pairings of 1,050 individuals in each
+generation, so that some meet several times and some nobody, and its individuals adapt during a game, as these do not.
 
 Legend: K kinds of wrestlers.
 """
