@@ -255,8 +255,8 @@ def fewshot(found: list[Mapping[str, Any]]) -> str:
     What is published stands in brackets, and where it comes from below.
     """
     rows, commands, sources = [], [], []
-    kinds = list(dict.fromkeys(row["kind"] for each in found for run in each["runs"] for row in run["rows"]))
-    for run in (run for each in found for run in each["runs"]):
+    kinds = sorted({row["kind"] for each in found for run in each["runs"] for row in run["rows"]}, key=_by_way)
+    for run in sorted((run for each in found for run in each["runs"]), key=_by_data_and_method):
         experiment = run["config"]["experiment"]
         data, aim = experiment["data"], f"{experiment['way']}w{experiment['shot']}s"
         mode = next(iter(run["rows"][0]["accuracies"]))
@@ -274,6 +274,15 @@ def fewshot(found: list[Mapping[str, Any]]) -> str:
     if sources:
         parts.append("Published numbers:\n\n" + "\n".join(dict.fromkeys(sources)))
     return "\n\n".join(parts)
+
+
+def _by_way(kind: str) -> tuple[int, str]:
+    """Ways first, then shots; what is no such setting comes last."""
+    return len(kind), kind
+
+
+def _by_data_and_method(run: Mapping[str, Any]) -> tuple[str, str]:
+    return run["config"]["experiment"]["data"], run["method"]
 
 
 def _longer(run: Mapping[str, Any]) -> str:

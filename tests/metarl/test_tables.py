@@ -61,7 +61,7 @@ def fewshot_run(**changes):
         "method": "prototypical",
         "seed": 3,
         "training": "metarl fewshot train prototypical",
-        "config": {"experiment": {"data": "omniglot", "episodes": 200}},
+        "config": {"experiment": {"data": "omniglot", "way": 20, "shot": 1, "episodes": 200}},
         "minutes": 2.0,
         "git": [{"commit": "0123456789abcdef", "dirty": False}],
         "hardware": {"processor": "A chip", "cores": 2},
@@ -78,7 +78,7 @@ def cells_of(run):
 
 def test_accuracies_are_means_with_half_their_interval_beside_what_is_published():
     cells, below = cells_of(fewshot_run())
-    assert cells == ["omniglot", "prototypical", "running", "90.0 ± 8.0 (98.8)", "3"]
+    assert cells == ["omniglot", "prototypical", "20w1s", "running", "90.0 ± 8.0 (98.8)", "3"]
     assert "`metarl fewshot train prototypical`, 2 min, commit 012345678, A chip" in below
     assert "- prototypical: Snell, Swersky & Zemel 2017" in below
 
