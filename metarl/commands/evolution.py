@@ -108,6 +108,7 @@ def table(names: list[str], populations: list[list[int]]) -> str:
 
 def draw(names: list[str], populations: list[list[int]], out: str) -> Path:
     """Shares of the kinds by generation, one upon the other."""
+    from matplotlib import colormaps
     from matplotlib.ticker import MaxNLocator
 
     from metarl.plots import new_figure, save
@@ -116,7 +117,9 @@ def draw(names: list[str], populations: list[list[int]], out: str) -> Path:
     axes = figure.subplots()
     order = sorted(range(len(names)), key=lambda kind: -populations[-1][kind])
     shares = [[100 * counts[kind] / sum(counts) for counts in populations] for kind in order]
-    axes.stackplot(range(len(populations)), shares, labels=[names[kind] for kind in order])
+    colours = [colormaps["turbo"]((place + 0.5) / len(names)) for place in range(len(names))]
+    labels = [names[kind] for kind in order]
+    axes.stackplot(range(len(populations)), shares, labels=labels, colors=colours)
     axes.set(
         xlabel="generation",
         ylabel="share of the population, %",
@@ -124,6 +127,6 @@ def draw(names: list[str], populations: list[list[int]], out: str) -> Path:
         ylim=(0, 100),
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8, reverse=True)
     figure.set_layout_engine("constrained")
     return save(figure, out)
