@@ -65,6 +65,8 @@ class Benchmark:
     """Where to compute."""
     data_root: str | None = None
     """Folder of the data sets; unset, $METARL_DATA, or ~/.cache/metarl."""
+    image_size: int | None = None
+    """Height and width that images are brought to; unset, what is usual for the data set."""
     quiet: bool = False
     """Show no progress of each training."""
 
@@ -102,7 +104,8 @@ class Benchmark:
     @property
     def place(self) -> Path:
         """The results' file without suffix."""
-        return Path(self.out) / f"{Path(self.data).name}_{self.budget}"
+        size = "" if self.image_size is None else f"_{self.image_size}px"
+        return Path(self.out) / f"{Path(self.data).name}_{self.budget}{size}"
 
 
 @dataclass(frozen=True)
@@ -148,5 +151,6 @@ def jobs(benchmark: Benchmark) -> Iterator[Job]:
                     checkpoint_every=every,
                     validation_episodes=benchmark.validation_episodes,
                     data_root=benchmark.data_root,
+                    image_size=benchmark.image_size,
                 )
                 yield Job(method, setting, seed, experiment, config)

@@ -48,6 +48,15 @@ def test_what_is_done_is_not_done_again(plan, monkeypatch):
     assert results(table) == first
 
 
+def test_images_of_another_size_are_another_benchmark(plan):
+    other = replace(plan, image_size=14)
+    assert other.place.name == "strokes_small_14px" != plan.place.name
+    assert {job.experiment.image_size for job in jobs(other)} == {14}
+    table, done = benchmark.run(replace(other, settings=("5w1s",)))
+    assert done
+    assert list(results(table)) == ["prototypical/5w1s/seed 0"]
+
+
 def test_more_test_episodes_use_the_trainings_that_are_there(plan, monkeypatch):
     benchmark.run(plan)
     monkeypatch.setattr(runs, "train", lambda *args, **kwargs: pytest.fail("trained again"))
