@@ -1,6 +1,6 @@
 """The wrestlers that come with the package: chosen from runs of self-play, and played against one another.
 
-    python benchmarks/sumo_ladders.py ship ant RUN@4 RUN@9 RUN@14     # versions of runs become ant@1, ant@2 ...
+    python benchmarks/sumo_ladders.py ship ant ant@1 RUN@4 RUN@9      # these versions become ant@1, ant@2 ...
     python benchmarks/sumo_ladders.py play [--rounds 200] [--table-rounds 100]
 
 `play` lets every version meet wrestlers that stand still and its own lower versions, under both physics, and plays a
@@ -17,6 +17,7 @@ from metarl.configs import read_json, write_json
 from metarl.envs.contestants import OWN_VERSIONS, Contestant, contestant
 from metarl.envs.contests import pairs, play
 from metarl.envs.opponent_tasks import read_pool
+from metarl.envs.sumo import DEFAULT_PHYSICS
 from metarl.envs.sumo_rules import Result
 from metarl.envs.zoo import ZOO_FOLDER
 from metarl.files import write_atomically
@@ -41,47 +42,60 @@ KEYS = ("one", "two", "physics", "deterministic")
 
 
 def ship(name: str, versions: list[str]) -> None:
-    """Make versions of runs of self-play those of a wrestler of the package, with how they were trained."""
+    """Make versions of runs of self-play, or of wrestlers of the package, those of one, with how they were trained."""
+    found = [of_package(version) or of_run(version) for version in versions]
     folder = ZOO_FOLDER / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for place, version in enumerate(versions, 1):
-        path, _, number = version.rpartition("@")
-        run = Run.open(path)
-        experiment = run.config["experiment"]
-        source = run.path / OWN_VERSIONS / f"v{int(number):04d}"
+    for place, (arrays, described) in enumerate(found, 1):
         target = folder / f"v{place:04d}"
-        write_atomically(target.with_suffix(".safetensors"), source.with_suffix(".safetensors").read_bytes())
-        commands, steps = trained(run, int(number))
-        described = read_json(source.with_suffix(".json"))
-        described |= {
-            "version": place,
-            "world": experiment["world"],
-            "steps": steps,
-            "seed": experiment["seed"],
-            "physics": experiment["world_options"].get("physics", "rk4"),
-            "commands": commands,
-            "commit": run.info["git"][0]["commit"],
-            "config": {"experiment": experiment, "agent": run.config["config"]},
-            "scores": {},
-        }
-        write_json(target.with_suffix(".json"), described)
-        print(f"{name}@{place}: {steps:,} steps")
+        write_atomically(target.with_suffix(".safetensors"), arrays)
+        write_json(target.with_suffix(".json"), {**described, "version": place})
+        print(f"{name}@{place}: {described['steps']:,} steps")
+
+
+def of_package(version: str) -> tuple[bytes, dict[str, Any]] | None:
+    """A wrestler of the package, such as `ant@3`, and what is known of it; None if there is none of that name."""
+    name, _, number = version.rpartition("@")
+    path = ZOO_FOLDER / name / f"v{int(number):04d}.safetensors"
+    return (path.read_bytes(), read_json(path.with_suffix(".json"))) if name and path.is_file() else None
+
+
+def of_run(version: str) -> tuple[bytes, dict[str, Any]]:
+    """A version of a run of self-play, and what is known of it."""
+    path, _, number = version.rpartition("@")
+    run = Run.open(path)
+    experiment = run.config["experiment"]
+    source = run.path / OWN_VERSIONS / f"v{int(number):04d}.safetensors"
+    commands, steps = trained(run, int(number))
+    return source.read_bytes(), read_json(source.with_suffix(".json")) | {
+        "world": experiment["world"],
+        "steps": steps,
+        "seed": experiment["seed"],
+        "physics": experiment["world_options"].get("physics", DEFAULT_PHYSICS),
+        "commands": commands,
+        "commit": run.info["git"][0]["commit"],
+        "config": {"experiment": experiment, "agent": run.config["config"]},
+        "scores": {},
+    }
 
 
 def trained(run: Run, version: int | None = None) -> tuple[list[str], int]:
     """The commands that led to a version of a run (the last one if it is unset), and the environment steps of all."""
     config, experiment = run.config["config"], run.config["experiment"]
-    learner = config["ppo" if config["body"] == "mlp" else "recurrent"]
     if version is None:
         steps = int(complete(run.checkpoints)[-1].name.removeprefix("step_"))
     else:
+        learner = config["ppo" if config["body"] == "mlp" else "recurrent"]
         steps = version * config["snapshot_every"] * learner["environments"] * HORIZON
-    commands = [run.info["command"]]
-    if experiment["start_from"] is not None:
-        before, more = trained(Run.open(experiment["start_from"]))
-        return [*before, *commands], more + steps
-    return commands, steps
+    commands, start = [run.info["command"]], experiment["start_from"]
+    if start is None:
+        return commands, steps
+    if not Path(start).is_dir() and (package := of_package(start)) is not None:
+        before, more = package[1]["commands"], package[1]["steps"]
+    else:
+        before, more = trained(Run.open(start))
+    return [*before, *commands], more + steps
 
 
 def ladder(name: str) -> list[Contestant]:
@@ -157,7 +171,7 @@ def main() -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     shipping = verbs.add_parser("ship")
     shipping.add_argument("name")
-    shipping.add_argument("versions", nargs="+", metavar="RUN@VERSION")
+    shipping.add_argument("versions", nargs="+", metavar="RUN@VERSION|NAME@VERSION")
     playing = verbs.add_parser("play")
     playing.add_argument("--rounds", type=int, default=200)
     playing.add_argument("--table-rounds", type=int, default=100)

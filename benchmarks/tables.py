@@ -255,7 +255,9 @@ def fewshot(found: list[Mapping[str, Any]]) -> str:
     What is published stands in brackets, and where it comes from below.
     """
     rows, commands, sources = [], [], []
-    kinds = sorted({row["kind"] for each in found for run in each["runs"] for row in run["rows"]}, key=_by_way)
+    kinds = sorted(
+        {row["kind"] for each in found for run in each["runs"] for row in run["rows"]}, key=_by_way
+    )
     for run in sorted((run for each in found for run in each["runs"]), key=_by_data_and_method):
         experiment = run["config"]["experiment"]
         data, aim = experiment["data"], f"{experiment['way']}w{experiment['shot']}s"
