@@ -1,6 +1,6 @@
 """MLAP: how a prior that is learned from tasks makes new ones easier, and whether its bounds hold.
 
-    python benchmarks/mlap.py [--tasks 2 5 10] [--seeds 0]
+    python benchmarks/mlap.py [--tasks 2 5 10 20] [--seeds 0]
 
 Ten made-up characters (`strokes`, generated, in 14x14 pixels; no MNIST), as many drawings as are needed, in tasks with
 permuted labels (a small convolutional network) or with 50 swapped pairs of pixels (a perceptron). A prior of all weights
@@ -297,15 +297,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--environments", nargs="+", default=["permuted-labels", "swapped-pixels"])
-    parser.add_argument("--tasks", nargs="+", type=int, default=[2, 5, 10], help="n, 2 or more each")
+    parser.add_argument("--tasks", nargs="+", type=int, default=[2, 5, 10, 20], help="n, 2 or more each")
     parser.add_argument("--compared", type=int, default=5, help="n with which bounds are compared")
     parser.add_argument("--bounds", nargs="*", default=["mcallester", "variational"])
     parser.add_argument(
-        "--samples", type=int, default=2000, help="drawings of a task that the prior is learned from"
+        "--samples", type=int, default=600, help="drawings of a task that the prior is learned from"
     )
     parser.add_argument("--new-samples", type=int, default=600, help="m of a new task")
-    parser.add_argument("--new", type=int, default=4, help="new tasks")
-    parser.add_argument("--steps", type=int, default=700, help="updates of each posterior with a prior")
+    parser.add_argument("--new", type=int, default=8, help="new tasks")
+    parser.add_argument("--steps", type=int, default=1000, help="updates of each posterior with a prior")
     parser.add_argument("--new-steps", type=int, default=300, help="updates of a posterior")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--out", type=Path, default=RESULTS)
