@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +69,23 @@ def everyone(pool: str | Path = ZOO) -> list[Contestant]:
     """All versions of all wrestlers of a pool, by default of the one that comes with the package."""
     found = read_pool(pool)
     return [_newest(name, each, str(version)) for name, each in found.items() for version in sorted(each)]
+
+
+def several(texts: Sequence[str], pool: str | Path = ZOO) -> list[Contestant]:
+    """Wrestlers to meet one another; without names, everyone of the pool.
+
+    Args:
+        texts: As :func:`contestant` has them.
+        pool: Likewise.
+
+    Raises:
+        ValueError: Besides, there are fewer than two, or one is named twice.
+    """
+    found = [contestant(each, pool) for each in texts] or everyone(pool)
+    names = [each.name for each in found]
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise ValueError(f"expected two different wrestlers or more, got {', '.join(names)}")
+    return found
 
 
 def _newest(name: str, versions: Versions, version: str) -> Contestant:

@@ -48,16 +48,12 @@ def evolution(arguments: list[str]) -> int:
     options = parse(Evolution, "metarl evolution", arguments, purpose)
     import numpy as np
 
-    from metarl.envs.contestants import contestant, everyone
+    from metarl.envs.contestants import several
     from metarl.envs.evolution import generation, matches_between
     from metarl.progress import Progress
 
-    chosen = [contestant(each, options.pool) for each in options.wrestlers] or everyone(options.pool)
+    chosen = several(options.wrestlers, options.pool)
     names = [each.name for each in chosen]
-    if len(names) < 2 or len(set(names)) < len(names):
-        raise ValueError(
-            f"an evolution needs two different wrestlers or more, got {', '.join(names) or 'none'}"
-        )
     protocol = {
         "wrestlers": {each.name: each.digest for each in chosen},
         **{name: getattr(options, name) for name in ("copies", "rounds", "seed", "physics", "deterministic")},

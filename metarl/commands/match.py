@@ -132,20 +132,15 @@ def tournament(arguments: list[str]) -> int:
     """Everyone against everyone else: a table of wins and the ratings."""
     purpose = f"Everyone against everyone else, with ratings. {WRESTLERS}"
     options = parse(Tournament, "metarl tournament", arguments, purpose)
-    from metarl.envs.contestants import contestant, everyone
+    from metarl.envs.contestants import several
     from metarl.envs.contests import pairs, play
     from metarl.envs.ratings import rating_model
     from metarl.progress import Progress
 
     if options.rounds < 1:
         raise ValueError(f"--rounds {options.rounds}, expected 1 or more")
-    chosen = [contestant(each, options.pool) for each in options.wrestlers]
-    chosen = chosen or everyone(options.pool)
+    chosen = several(options.wrestlers, options.pool)
     names = [each.name for each in chosen]
-    if len(names) < 2 or len(set(names)) < len(names):
-        raise ValueError(
-            f"a tournament needs two different wrestlers or more, got {', '.join(names) or 'none'}"
-        )
     rating_model()  # says at once if it cannot be had, not after all matches
     digests = {each.name: each.digest for each in chosen}
     protocol = {

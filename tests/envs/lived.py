@@ -20,6 +20,7 @@ def actions_for(env, steps, seed=0):
 
 
 def assert_same(ours, theirs, path=""):
+    """Equal to the last bit, through dicts and arrays of arrays."""
     if isinstance(ours, dict):
         assert ours.keys() == theirs.keys(), path
         for key in ours:

@@ -10,6 +10,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from metarl.envs import WORLDS
+from tests.envs.lived import assert_same
 
 # Of the pairings of sumo, which are one world, one stands for all here.
 IDS = [name for name in sorted(WORLDS) if "Sumo" not in name or "Ant-vs-Bug" in name]
@@ -27,20 +28,6 @@ def make_sync(world, mode, num=NUM, **arguments):
 def actions_for(env, steps, seed=0):
     rng = np.random.default_rng(seed)
     return rng.uniform(-1.3, 1.3, (steps, *env.action_space.shape)).astype(np.float32)
-
-
-def assert_same(ours, theirs, path=""):
-    """Equal to the last bit, through dicts and arrays of arrays."""
-    if isinstance(ours, dict):
-        assert ours.keys() == theirs.keys(), path
-        for key in ours:
-            assert_same(ours[key], theirs[key], f"{path}/{key}")
-    elif isinstance(ours, tuple) or (isinstance(ours, np.ndarray) and ours.dtype == object):
-        assert len(ours) == len(theirs), path
-        for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-            assert_same(one, other, f"{path}[{index}]")
-    else:
-        np.testing.assert_array_equal(ours, theirs, err_msg=path, strict=isinstance(ours, np.ndarray))
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
