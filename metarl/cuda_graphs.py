@@ -79,8 +79,7 @@ class _Graph:
             if isinstance(mine, Tensor):
                 mine.copy_(new)
         if self._warm:
-            if self._graph is None:
-                self._record(params)
+            self._graph = self._graph or self._recorded(params)
             self._graph.replay()
         else:  # what libraries set up at a first call must be no part of the recording
             self._stream.wait_stream(torch.cuda.current_stream())
@@ -94,14 +93,14 @@ class _Graph:
         copies = {name: each.clone() if isinstance(each, Tensor) else each for name, each in metrics.items()}
         return value.squeeze(0), copies
 
-    def _record(self, params: Mapping[str, Tensor]) -> None:
+    def _recorded(self, params: Mapping[str, Tensor]) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, stream=self._stream):
                 self._results = self._compute(params)
         except RuntimeError as error:
             raise CannotRecord from error
-        self._graph = graph
+        return graph
 
     def _compute(self, params: Mapping[str, Tensor]):
         """Loss, metrics and gradients of the batch that is held."""

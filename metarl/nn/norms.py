@@ -76,8 +76,9 @@ class BatchNorm(nn.Module):
 
     def _fused(self, x: Tensor, statistics: str) -> Tensor:
         """A GPU's own batch norm, which reads the images twice and no more."""
-        averages = (self.running_mean, self.running_var) if statistics == "running" else (None, None)
-        return F.batch_norm(x, *averages, self.weight, self.bias, statistics == "batch", 0.0, self.eps)
+        stored = statistics == "running"
+        mean, variance = (self.running_mean, self.running_var) if stored else (None, None)
+        return F.batch_norm(x, mean, variance, self.weight, self.bias, not stored, 0.0, self.eps)
 
     def then_max_pool(self, x: Tensor, statistics: BatchStatistics = "batch", support: int = 0) -> Tensor:
         """`max_pool(self(x))`, with most of the norm's work done after the pooling: (N, C, H, W) halved."""
