@@ -79,7 +79,8 @@ class _Graph:
             if isinstance(mine, Tensor):
                 mine.copy_(new)
         if self._warm:
-            self._graph = self._graph or self._recorded(params)
+            if self._graph is None:
+                self._graph = self._recorded(params)
             self._graph.replay()
         else:  # what libraries set up at a first call must be no part of the recording
             self._stream.wait_stream(torch.cuda.current_stream())
