@@ -1,8 +1,10 @@
 import warnings
+from contextlib import nullcontext
 
 import pytest
 import torch
 
+from metarl import cuda_graphs
 from metarl.cuda_graphs import MOST_KINDS, GraphedLoss
 from metarl.tasks import over_tasks
 
@@ -54,6 +56,62 @@ def test_a_batch_on_the_cpu_is_computed_as_ever():
         expected = computed(adapted_loss, params, batch(number, "cpu"))
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
     assert len(calls) == 3
+
+
+class StandIn:
+    """A stream; or a graph whose replay computes anew, as a GPU would, what was recorded."""
+
+    def wait_stream(self, other):
+        pass
+
+    def replay(self):
+        (graph,) = self.of._graphs.values()
+        graph._results = graph._compute(self.params)
+
+
+@pytest.fixture
+def without_gpu(monkeypatch):
+    for name in ("Stream", "current_stream", "CUDAGraph"):
+        monkeypatch.setattr(torch.cuda, name, StandIn)
+    for name in ("stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, lambda *args, **options: nullcontext())
+    monkeypatch.setattr(cuda_graphs, "_kind", lambda params, data: tuple(data["x"].shape))
+
+
+def test_what_is_held_follows_batches_and_parameters(without_gpu):
+    """The way through a recording, with stand-ins for the GPU's part, so that it is walked everywhere."""
+    calls = []
+
+    def loss(params, data):
+        calls.append(1)
+        return adapted_loss(params, data)
+
+    graphed, params = GraphedLoss(loss), parameters("cpu")
+    StandIn.of, StandIn.params = graphed, params
+    for number in range(5):
+        found = computed(graphed, params, batch(number, "cpu"))
+        expected = computed(adapted_loss, params, batch(number, "cpu"))
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+        with torch.no_grad():
+            params["w"] += 0.1 * torch.sign(found[1])
+    assert len(calls) == 1 + 1 + 4, "to warm up, to record, and in every replay of a stand-in"
+
+
+def test_what_cannot_be_recorded_is_computed_as_ever(without_gpu, monkeypatch):
+    def refused(*args, **options):
+        raise RuntimeError("not allowed while a stream is capturing\nand more")
+
+    monkeypatch.setattr(torch.cuda, "graph", refused)
+    graphed, params = GraphedLoss(adapted_loss), parameters("cpu")
+    computed(graphed, params, batch(0, "cpu"))
+    with pytest.warns(
+        UserWarning, match="without a CUDA graph, more slowly: not allowed while a stream is capturing$"
+    ):
+        found = computed(graphed, params, batch(1, "cpu"))
+    torch.testing.assert_close(found, computed(adapted_loss, params, batch(1, "cpu")), rtol=1e-12, atol=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        computed(graphed, params, batch(2, "cpu"))
 
 
 @needs_gpu
