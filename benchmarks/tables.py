@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from metarl.commands.evolution import table as evolution_table
 from metarl.envs.contests import proportion_interval
 from metarl.names import unknown
 from metarl.plots import draw_curves, markdown_table, summarised
@@ -167,6 +168,13 @@ def mlap(found: list[Mapping[str, Any]]) -> str:
         rows.append([row["environment"], row["method"], row["tasks"], *shares])
     heads = ["tasks with", "method", "training tasks", "error, %", "of drawn weights, %", "certified, %"]
     return markdown_table(heads, rows) + _source(only)
+
+
+def evolution(found: list[Mapping[str, Any]]) -> str:
+    """Individuals of each wrestler by generation."""
+    (only,) = found
+    populations = evolution_table(list(only["protocol"]["wrestlers"]), only["populations"])
+    return f"{populations}\n\n`{only['command']}`, {_where(only, str(only['commit'])[:9])}"
 
 
 def sumo_ladders(found: list[Mapping[str, Any]]) -> str:
@@ -345,6 +353,7 @@ def _where(run: Mapping[str, Any], commit: str) -> str:
 
 
 TABLES: dict[str, tuple[str, Callable[[list[Mapping[str, Any]]], str]]] = {
+    "evolution": ("evolution.json", evolution),
     "fewshot": ("fewshot_*.json", fewshot),
     "hexapod": ("hexapod.json", hexapod),
     "iteration": ("iteration*.json", iteration),

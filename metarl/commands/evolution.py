@@ -51,6 +51,7 @@ def evolution(arguments: list[str]) -> int:
     from metarl.envs.contestants import several
     from metarl.envs.evolution import generation, matches_between
     from metarl.progress import Progress
+    from metarl.provenance import measurement
 
     chosen = several(options.wrestlers, options.pool)
     names = [each.name for each in chosen]
@@ -65,7 +66,7 @@ def evolution(arguments: list[str]) -> int:
         for number in range(len(populations), options.generations + 1):
             counts = generation(np.array(populations[-1]), games, options.seed, number)
             populations.append(counts.tolist())
-            write_json(options.out, {"protocol": protocol, "populations": populations})
+            write_json(options.out, {**measurement(), "protocol": protocol, "populations": populations})
             progress.update(number, {"kinds alive": float((counts > 0).sum())})
     print(table(names, populations))
     print(f"\npopulations: {options.out}")
