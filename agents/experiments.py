@@ -15,7 +15,7 @@ from metarl.agents.dashboard import training_layout
 from metarl.agents.experiment import Experiment
 from metarl.agents.lifetimes import lifetime_groups
 from metarl.agents.self_play import SelfPlayConfig
-from metarl.agents.starting import start_from
+from metarl.agents.starting import start_from, wrestlers_of
 from metarl.configs import to_dict
 from metarl.meta_optimizers import GradientSteps, TrustRegion
 from metarl.runs import Run
@@ -47,7 +47,9 @@ def train(
     try:
         algorithm = build(experiment, config, device)
         if experiment.start_from is not None:
-            start_from(algorithm.module, experiment.start_from)
+            is_run = Path(experiment.start_from).is_dir()
+            wrestlers = None if is_run else wrestlers_of(experiment.world, experiment.world_options)
+            start_from(algorithm.module, experiment.start_from, wrestlers)
         settings = {"agent": agent, "experiment": to_dict(experiment), "config": to_dict(config)}
         run = Run.create(experiment.out, experiment.world, agent, experiment.seed, settings)
         return _run(run, algorithm, experiment, config, quiet)

@@ -1,13 +1,16 @@
 """Training that starts from a policy trained before, instead of from nothing."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import torch
 from torch import Tensor, nn
 
 from metarl import checkpoints
 from metarl.agents.meta_parameters import MetaParameters
-from metarl.envs.contestants import contestant
+from metarl.agents.opponent_arrays import Arrays
 from metarl.runs import Run
 
 SEEN = 1_000_000
@@ -15,7 +18,7 @@ SEEN = 1_000_000
 
 
 @torch.no_grad()
-def start_from(module: nn.Module, path: str | Path) -> None:
+def start_from(module: nn.Module, path: str | Path, wrestlers: Callable[[str], Arrays] | None = None) -> None:
     """Give an agent the policy, values and observation statistics of another run, or the policy of a wrestler.
 
     A learner of Stable-Baselines3 starts from a run whose learner has the same networks. A meta-policy starts from a run
@@ -27,13 +30,19 @@ def start_from(module: nn.Module, path: str | Path) -> None:
     Args:
         module: Of the agent that is about to be trained, `MetaParameters` or a policy of Stable-Baselines3; changed in
             place.
-        path: The other run's folder, or a wrestler as `metarl.envs.contestants.contestant` has it, such as `ant@7` of the
+        path: The other run's folder; or, in a world that knows wrestlers, the name of one, such as `ant@7` of the
             package's zoo, whose values are then learned from nothing.
+        wrestlers: From such a name to its policy, see `wrestlers_of`; None in other worlds.
 
     Raises:
         ValueError: No run, checkpoint or wrestler there, or its networks are of other sizes.
     """
-    found = _of_run(path) if Path(path).is_dir() else _of_wrestler(str(path))
+    if Path(path).is_dir():
+        found = _of_run(path)
+    elif wrestlers is not None:
+        found = _of_wrestler(str(path), wrestlers)
+    else:
+        raise ValueError(f"there is no run at '{path}' to start from")
     if not isinstance(module, MetaParameters):
         _like(module, found, path)
         return
@@ -68,17 +77,27 @@ def _of_run(path: str | Path) -> dict[str, Tensor]:
     return checkpoints.under("module", checkpoints.load(newest)[0])
 
 
-def _of_wrestler(name: str) -> dict[str, Tensor]:
+def wrestlers_of(world: str, options: Mapping[str, Any]) -> Callable[[str], Arrays] | None:
+    """How a world finds the policy of a wrestler by its name; None if it knows none.
+
+    Args:
+        world: Id of the world.
+        options: Its keyword arguments.
+    """
+    env = gymnasium.make(world, disable_env_checker=True, **options)
+    return getattr(env.unwrapped.world, "wrestler", None)
+
+
+def _of_wrestler(name: str, wrestlers: Callable[[str], Arrays]) -> dict[str, Tensor]:
     """A wrestler's policy and observation statistics by Stable-Baselines3's names."""
     try:
-        policy = contestant(name).policy
+        arrays = {key: torch.from_numpy(each) for key, each in wrestlers(name).items()}
     except ValueError as error:
-        raise ValueError(f"'{name}' is neither the folder of a run nor a wrestler: {error}") from None
-    if policy is None or policy.recurrent:
         raise ValueError(
-            f"'{name}' has no policy that training could start from: expected a wrestler without memory"
-        )
-    arrays = {key: torch.from_numpy(each) for key, each in policy.arrays.items()}
+            f"'{name}' is not the folder of a run, and no wrestler to start from: {error}"
+        ) from None
+    if "cell.weight_ih" in arrays:
+        raise ValueError(f"'{name}' has a memory: expected a wrestler without")
     depth = sum(key.startswith("layers.") and key.endswith("weight") for key in arrays) - 1
     found = {"log_std": arrays["log_std"]}
     for kind in ("weight", "bias"):

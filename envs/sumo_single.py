@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.envs.contestants import contestant
 from metarl.envs.crew import Crew, Player
 from metarl.envs.opponent_tasks import ZERO, OpponentTasks, Versions, read_pool
 from metarl.envs.opponents import OpponentPolicy
@@ -115,6 +116,29 @@ class RoboSumoSingle:
     @shaping.setter
     def shaping(self, weight: float) -> None:
         self.match.shaping = weight
+
+    def wrestler(self, name: str) -> dict[str, NDArray[np.float32]]:
+        """The policy of a wrestler that could be this side, as the arrays of an `OpponentPolicy`.
+
+        Args:
+            name: As `metarl.envs.contestants.contestant` has it, such as `ant@7` of the package's zoo.
+
+        Raises:
+            ValueError: There is none, it stands still, has another body, or sees the mat in another frame than this
+                world.
+        """
+        found = contestant(name)
+        if found.policy is None or found.body != self.match.names[0]:
+            what = "no policy" if found.policy is None else f"the body {found.body}"
+            raise ValueError(
+                f"'{name}' has {what}, expected the policy of a wrestler with the body {self.match.names[0]}"
+            )
+        if ("canonical" in found.policy.arrays) is not self.canonical:
+            wanted = "true" if not self.canonical else "false"
+            raise ValueError(
+                f"'{name}' sees the mat in another frame: train with the world option canonical={wanted}"
+            )
+        return dict(found.policy.arrays)
 
     def apply(self, ids: NDArray[np.intp], tasks: list[Task]) -> None:
         """Send in the opponents."""

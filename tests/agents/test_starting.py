@@ -11,7 +11,7 @@ from metarl.agents.experiment import Experiment
 from metarl.agents.experiments import open_run, train
 from metarl.agents.meta_policy_gradient import MetaPolicyGradientTraining
 from metarl.agents.sb3_ppo import PPOTraining
-from metarl.agents.starting import start_from
+from metarl.agents.starting import start_from, wrestlers_of
 from metarl.envs.contestants import contestant
 from metarl.envs.opponents import act
 
@@ -169,6 +169,7 @@ def test_settings_that_make_no_sense_are_refused(changes, message):
 
 
 SUMO = "metarl/RoboSumo-Ant-vs-Bug-v0"
+CANONICAL = {"canonical": True}
 
 
 def wrestling(number=6):
@@ -185,7 +186,7 @@ def test_ppo_starts_from_a_wrestler_of_the_zoo():
     training = PPOTraining(Experiment(world=SUMO, steps=1), config, torch.device("cpu"))
     torch.manual_seed(0)
     values = training.module.value_net.weight.clone()
-    start_from(training.module, "ant@7")
+    start_from(training.module, "ant@7", wrestlers_of(SUMO, CANONICAL))
     obs, wanted, log_std = wrestling()
     found = training.module.get_distribution(torch.from_numpy(obs)).distribution
     torch.testing.assert_close(found.mean.clamp(-1, 1), wanted, rtol=1e-4, atol=1e-4)
@@ -197,21 +198,34 @@ def test_a_meta_policy_starts_from_a_wrestler_of_the_zoo():
     config = preset("continuous-adaptation")
     config = replace(config, policy=replace(config.policy, hidden=(64, 64)))
     training = MetaPolicyGradientTraining(SUMO, config)
-    start_from(training.module, "ant@7")
+    start_from(training.module, "ant@7", wrestlers_of(SUMO, CANONICAL))
     obs, wanted, _ = wrestling()
     found = training.module.policy(training.module.normalizer(torch.from_numpy(obs)))[0]
     torch.testing.assert_close(found.clamp(-1, 1), wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"),
+    ("name", "world", "options", "reason"),
     [
-        ("aunt@7", "neither the folder of a run nor a wrestler.*'ant'"),
-        ("zero-ant", "no policy"),
-        ("bug@6", "shape"),
+        ("aunt@7", SUMO, CANONICAL, "not the folder of a run, and no wrestler.*did you mean 'ant'"),
+        ("zero-ant", SUMO, CANONICAL, "has no policy"),
+        ("bug@6", SUMO, CANONICAL, "has the body Bug, expected .* the body Ant"),
+        ("ant@7", SUMO, {}, "world option canonical=true"),
+        ("ant@7", WORLD, {}, "there is no run at 'ant@7'"),
     ],
 )
-def test_what_is_no_start_is_refused(name, reason):
+def test_what_is_no_start_is_refused(name, world, options, reason):
     training = PPOTraining(Experiment(world=SUMO, steps=1), small_ppo(hidden=(64, 64)), torch.device("cpu"))
     with pytest.raises(ValueError, match=reason):
-        start_from(training.module, name)
+        start_from(training.module, name, wrestlers_of(world, options))
+
+
+def test_a_training_starts_from_a_wrestler(tmp_path):
+    experiment = Experiment(
+        SUMO, steps=1, out=str(tmp_path), evaluate_every=0, start_from="ant@7", world_options=CANONICAL
+    )
+    config = replace(small_ppo(hidden=(64, 64), lr=1e-12, epochs=1), horizon=4)
+    trained = train("ppo", experiment, config, quiet=True)
+    obs, wanted, _ = wrestling()
+    found = trained.agent.policy.get_distribution(torch.from_numpy(obs)).distribution.mean
+    torch.testing.assert_close(found.clamp(-1, 1), wanted, rtol=1e-3, atol=1e-3)
