@@ -1,44 +1,103 @@
-"""How well agents keep up as the hexapod's legs fail: training of all methods, then 50 lifetimes of each test pair.
+"""How well agents keep up with a world that changes: training of all methods, then lifetimes of them all.
 
-    python benchmarks/lifetimes.py [--seeds 1 2 3] [--jobs 1] [--only ppo continuous-adaptation]
+    python benchmarks/lifetimes.py hexapod|games [--seeds 1 2 3] [--jobs 1] [--only NAME...] [--stages ppo rl2]
 
-Per seed: PPO learns to walk on failing legs for FIRST steps; from there it goes on for SECOND steps (judged
-without adaptation, and tracking), and continuous adaptation is meta-trained for SECOND steps. The agents with
-memory train for both together. `walker` is PPO that never saw a failure. Runs lie in `--out`; one that is complete is
-not trained again, one that was interrupted goes on. Raw returns go to `benchmarks/results/lifetimes.json`.
+`hexapod`: two legs fail over seven episodes. `games`: matches against an opponent whose version rises from round to
+round, in three pairings. What a stage starts from is trained first, so that all methods go on from one policy for
+as many steps. Runs lie in `--out`; one that is complete is not trained again, one that was interrupted goes on. Raw
+returns and scores go to `benchmarks/results/lifetimes_EXPERIMENT.json`, after every seed.
 """
 
 import argparse
+import json
 import shlex
-import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from metarl.agents.experiments import open_run
-from metarl.agents.lifetime_evaluation import summary, table
+from metarl.agents.games import by_quarters, episodes_per_round
+from metarl.agents.lifetime_evaluation import LifetimeEvaluation, summary, table
 from metarl.configs import write_json
+from metarl.names import unknown
 from metarl.provenance import measurement
 from metarl.runs import Run, find
 
-WORLD = "HexapodLegFailure-v0"
-FIRST, SECOND = 10_000_000, 8_000_000
-"""Environment steps: learning to walk, and what comes after."""
-PPO = "--initial-std 0.4 --lr 5e-4"
-ADAPTATION = (
-    "--inner.steps 1 --inner.estimator lvc --outer.no-score-terms --inner.clip None --inner.lr 0.001 "
-    "--inner.context-lr 40 --sampling.trajectories 2 --outer.lr 7e-4 --outer.epochs 10 --outer.minibatches 6 "
-    "--outer.before 1 --outer.max-grad-norm 2 --execution.importance none"
+
+@dataclass(frozen=True)
+class Stage:
+    """One training."""
+
+    flags: str
+    """Agent and flags of `metarl train`."""
+    after: str | None = None
+    """Stage or wrestler that it starts from."""
+    judged: bool = True
+    """Whether its agent lives the test lifetimes."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Trainings in one world, and the agents that are compared."""
+
+    world: str
+    options: str
+    """Arguments of the world."""
+    stages: Mapping[str, Stage]
+
+
+HEXAPOD = {
+    "walker": Stage("ppo --no-lifetimes --initial-std 0.4 --lr 5e-4 --steps 8000000", judged=False),
+    "robust": Stage(
+        "ppo --lr 2e-4 --environments 80 --batch-size 2000 --steps 8000000", "walker", judged=False
+    ),
+    "ppo": Stage("ppo --lr 1e-4 --environments 80 --batch-size 2000 --steps 3000000", "robust"),
+    "continuous-adaptation": Stage(
+        "continuous-adaptation --steps 3000000 --inner.steps 1 --inner.estimator lvc --outer.no-score-terms "
+        "--inner.clip None --inner.lr 0.001 --inner.context-lr 40 --sampling.trajectories 2 --outer.lr 1e-4 "
+        "--outer.epochs 10 --outer.minibatches 6 --outer.before 1 --outer.max-grad-norm 2 "
+        "--execution.importance none",
+        "robust",
+    ),
+}
+GAME = {"schedule": "rising-versions", "rounds": 7, "episodes_per_round": 9}
+"""A round for every version of the longest ladder."""
+PLAYS = "canonical=true opponents=zoo approach=10 retreat=1 lifetime=" + json.dumps(
+    GAME, separators=(",", ":")
 )
-AGENTS = {
-    "walker": f"ppo --no-lifetimes {PPO} --steps {FIRST}",
-    "ppo": f"ppo {PPO} --steps {FIRST}",
-    "continuous-adaptation": f"continuous-adaptation {ADAPTATION} --steps {SECOND}",
-    "recurrent-ppo": f"recurrent-ppo --initial-std 0.4 --steps {FIRST + SECOND}",
-    "rl2": f"rl2 --initial-std 0.4 --steps {FIRST + SECOND}",
+LEARNS = "--environments 16 --batch-size 500 --epochs 8 --discount 0.995 --reward-scale 0.01"
+
+
+def games(start: str) -> dict[str, Stage]:
+    """Of one body: all methods go on from the same policy, but for RL^2, whose network is another."""
+    return {
+        "first": Stage(f"ppo --lr 1e-4 {LEARNS} --steps 500000", start, judged=False),
+        "ppo": Stage(f"ppo --lr 5e-5 {LEARNS} --steps 1200000", "first"),
+        "continuous-adaptation": Stage(
+            "continuous-adaptation --steps 1200000 --inner.steps 1 --inner.estimator lvc "
+            "--outer.no-score-terms --inner.lr 0.01 --sampling.tasks 24 --sampling.trajectories 4 "
+            "--sampling.discount 0.995 --sampling.reward-scale 0.01 --outer.lr 5e-5 --outer.minibatches 4 "
+            "--outer.before 1 --execution.importance none --execution.buffer 30",
+            "first",
+        ),
+        "rl2": Stage("rl2 --initial-std 0.4 --reward-scale 0.01 --discount 0.995 --steps 1700000"),
+    }
+
+
+EXPERIMENTS = {
+    "hexapod": {
+        "HexapodLegFailure": Comparison("HexapodLegFailure-v0", "integrator=implicitfast", HEXAPOD),
+    },
+    "games": {
+        "Bug-vs-Ant": Comparison("RoboSumo-Bug-vs-Ant-v0", PLAYS, games("bug@5")),
+        "Ant-vs-Bug": Comparison("RoboSumo-Ant-vs-Bug-v0", PLAYS, games("ant@5")),
+        "Ant-vs-Ant": Comparison("RoboSumo-Ant-vs-Ant-v0", PLAYS, games("ant@5")),
+    },
 }
 
 
@@ -48,51 +107,54 @@ def metarl(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "metarl", *words, "--quiet"], check=True)
 
 
-def trained(folder: Path, words: str, more: list[str]) -> Run:
-    """The finished run in a folder: trained, gone on with, or there already."""
+def trained(comparison: Comparison, name: str, seed: int, out: Path) -> Run:
+    """The finished run of one stage; what it starts from is trained before."""
+    stage, folder = comparison.stages[name], out / f"seed-{seed}" / name
     found = find(folder)
     if not found:
-        metarl("train", *words.split(), "--world", WORLD, "--out", str(folder), *more)
+        start = stage.after
+        if start in comparison.stages:
+            start = str(trained(comparison, start, seed, out).path)
+        words = [*stage.flags.split(), "--world", comparison.world, "--out", str(folder), "--seed", str(seed)]
+        words += ["--evaluate-every", "0", *(["--start-from", start] if start else [])]
+        metarl("train", *words, "--world-options", *comparison.options.split())
     elif found[-1].info["reason"] != "finished":
         metarl("train", "--resume", str(found[-1].path))
     return find(folder)[-1]
 
 
-def train(agent: str, seed: int, out: Path, options: list[str]) -> Run:
-    """The finished run of one agent and seed."""
-    more = ["--seed", str(seed), "--evaluate-every", "50", *options]
-    folder = out / f"seed-{seed}" / agent
-    if agent not in ("ppo", "continuous-adaptation"):
-        return trained(folder, AGENTS[agent], more)
-    first = trained(out / f"seed-{seed}" / "first", AGENTS["ppo"], more)
-    if agent == "continuous-adaptation":
-        return trained(folder, AGENTS[agent], [*more, "--start-from", str(first.path)])
-    if not find(folder):
-        shutil.copytree(first.path, folder / "ppo" / first.path.name)
-    run = find(folder)[-1]
-    if run.metrics()["step"][-1] < FIRST + SECOND:
-        metarl("train", "--resume", str(run.path), "--steps", str(FIRST + SECOND))
-    return run
-
-
-def judge(agent: str, seed: int, args: argparse.Namespace) -> dict:
-    """Train one agent if need be, and live the test lifetimes."""
-    run = train(agent, seed, args.out, args.options)
-    evaluation = open_run(run.path).evaluate_lifetimes(args.lifetimes, quiet=True)
-    metrics = run.metrics()
-    return {
-        "evaluation": evaluation,
-        "row": {
-            "agent": agent,
-            "seed": seed,
-            "minutes": float(np.nansum(metrics["time/iteration"]) / 60),
-            "steps": metrics["step"][-1],
-            **evaluation.to_json(),
-            "git": [
-                {key: each[key] for key in ("commit", "dirty") if key in each} for each in run.info["git"]
-            ],
-        },
+def judge(comparison: Comparison, name: str, seed: int, out: Path, lifetimes: int) -> dict:
+    """Train one agent if need be, and live the test lifetimes: the evaluation, and what is kept of it."""
+    run = trained(comparison, name, seed, out)
+    evaluation = open_run(run.path).evaluate_lifetimes(lifetimes, quiet=True)
+    metrics, found = run.metrics(), evaluation.to_json()
+    row = {
+        "agent": name,
+        "seed": seed,
+        "minutes": float(np.nansum(metrics["time/iteration"]) / 60),
+        "steps": metrics["step"][-1],
+        **{key: found[key] for key in ("protocol", "groups", "scores")},
+        "measures": {label: _kept(each) for label, each in found["measures"].items()},
+        "git": [{key: each[key] for key in ("commit", "dirty") if key in each} for each in run.info["git"]],
     }
+    return {"evaluation": evaluation, "row": row}
+
+
+def _kept(measures: Mapping[str, list]) -> dict[str, list]:
+    """What tells how a lifetime went and how much was adapted."""
+    return {
+        name: measures[name]
+        for name in ("score", "speed", "inner_kl", "effective_sample_size")
+        if name in measures
+    }
+
+
+def shown(evaluations: list[LifetimeEvaluation]) -> str:
+    """Returns by episode, or the rounds won by quarters of the games."""
+    per_round = episodes_per_round(evaluations[0].protocol.get("schedule"))
+    if per_round is None:
+        return table(summary(evaluations))
+    return table(summary([by_quarters(each, per_round) for each in evaluations]), "quarter of the game")
 
 
 def main() -> None:
@@ -100,21 +162,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--only", nargs="+", choices=AGENTS, default=list(AGENTS))
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--lifetimes", type=int, default=50)
+    parser.add_argument("--only", nargs="+", help="some of the comparisons")
+    parser.add_argument("--stages", nargs="+", help="some of the agents")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at once")
+    parser.add_argument("--lifetimes", type=int, help="of each kind; unset, 50, or 20 games")
     parser.add_argument("--out", type=Path, default=Path("runs/lifetimes"))
-    parser.add_argument(
-        "--options", nargs=argparse.REMAINDER, default=[], help="further flags of metarl train"
-    )
     args = parser.parse_args()
-    with ThreadPoolExecutor(args.jobs) as pool:
-        of_seed = lambda seed: [judge(agent, seed, args) for agent in args.only]  # noqa: E731
-        found = [each for seed in pool.map(of_seed, args.seeds) for each in seed]
-    print(table(summary([each["evaluation"] for each in found if each["row"]["agent"] != "walker"])))
-    rows = [each["row"] for each in found]
-    write_json("benchmarks/results/lifetimes.json", {**measurement(), "agents": AGENTS, "runs": rows})
+    lifetimes = args.lifetimes or (50 if args.experiment == "hexapod" else 20)
+    target = Path(f"benchmarks/results/lifetimes_{args.experiment}.json")
+    kept = json.loads(target.read_text())["comparisons"] if target.exists() else {}
+    for title, comparison in EXPERIMENTS[args.experiment].items():
+        if args.only and title not in args.only:
+            continue
+        judged = [name for name, stage in comparison.stages.items() if stage.judged]
+        for name in args.stages or []:
+            if name not in judged:
+                parser.error(str(unknown("agent", name, judged)))
+        chosen = args.stages or judged
+
+        def of_seed(seed: int, comparison=comparison, title=title, chosen=chosen) -> list[dict]:
+            return [judge(comparison, name, seed, args.out / title, lifetimes) for name in chosen]
+
+        with ThreadPoolExecutor(args.jobs) as pool:
+            found = [each for seed in pool.map(of_seed, args.seeds) for each in seed]
+        print(f"{title}\n\n{shown([each['evaluation'] for each in found])}\n", flush=True)
+        rows = [each["row"] for each in found]
+        new = {(row["agent"], row["seed"]) for row in rows}
+        before = kept.get(title, {"runs": []})["runs"]
+        rows = [row for row in before if (row["agent"], row["seed"]) not in new] + rows
+        kept[title] = {**asdict(comparison), "runs": rows}
+        write_json(target, {**measurement(), "comparisons": kept})
 
 
 if __name__ == "__main__":

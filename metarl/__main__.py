@@ -10,10 +10,9 @@ def main() -> int:
     """Run one command and end the process with its exit code."""
     code = cli.main()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # Threads of gloo can outlive their group for a moment, and abort an interpreter that ends meanwhile.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        from metarl import distributed  # torch: only where there are ranks
+
+        distributed.end(code)
     return code
 
 

@@ -97,6 +97,7 @@ except RuntimeError as error:
     assert "drifted apart in apart" in str(error), error
 else:
     raise SystemExit("drift was not seen")
+distributed.end()
 """
 
 

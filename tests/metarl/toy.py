@@ -90,8 +90,8 @@ def main():
     )
     schedule = Schedule(args.iterations * 10 * TASKS, seed=3, evaluate_every=3, checkpoint_every=4)
     train(algorithm, make_optimizer(args.optimizer, algorithm.module), schedule, run)
-    distributed.stop()
 
 
 if __name__ == "__main__":
     main()
+    distributed.end()
