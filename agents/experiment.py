@@ -28,7 +28,8 @@ class Experiment:
     """Test tasks of an evaluation, where there are more."""
     start_from: str | None = None
     """Folder of a run whose policy, values and observation statistics training starts from: one of an agent with the same
-    networks, or for a meta-policy one of `ppo`; or a wrestler, such as ant@7, whose policy it starts from."""
+    networks, or for a meta-policy or an agent with memory (which imitates it first) one of `ppo`; or a wrestler, such as
+    ant@7, whose policy it starts from."""
     world_options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the world, e.g. {"control_cost": 0.1}."""
 

@@ -63,6 +63,11 @@ def read(path: str | Path) -> LifetimeEvaluation:
     stored = read_json(Path(path))
     if not isinstance(stored, dict) or not {"protocol", "groups", "scores"} <= stored.keys():
         raise ValueError(f"{path} is no evaluation of lifetimes: it has no protocol, groups and scores")
+    return of_json(stored)
+
+
+def of_json(stored: Mapping[str, Any]) -> LifetimeEvaluation:
+    """An evaluation from what `to_json` gave."""
     return LifetimeEvaluation(
         {label: _array(values) for label, values in stored["scores"].items()},
         stored["groups"],

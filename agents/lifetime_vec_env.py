@@ -33,6 +33,11 @@ def with_feedback(
     return np.concatenate([obs, action, *numbers], axis=1, dtype=np.float32)
 
 
+def feedback_size(actions: int) -> int:
+    """How many numbers `with_feedback` adds to an observation, by those of an action."""
+    return actions + 3
+
+
 class LifetimeVecEnv(VecEnv):
     """Simulations that each go through the episodes of a lifetime, and then through the same lifetime again.
 
@@ -56,7 +61,7 @@ class LifetimeVecEnv(VecEnv):
         size = env.single_observation_space.shape[0]
         self._actions = np.zeros((env.num_envs, *env.single_action_space.shape), dtype=np.float32)
         if feedback:
-            size += self._actions.shape[1] + 3
+            size += feedback_size(self._actions.shape[1])
         space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
         super().__init__(env.num_envs, space, env.single_action_space)
 

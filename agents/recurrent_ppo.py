@@ -47,6 +47,9 @@ class RecurrentPPOConfig:
     reward_scale: float = 1.0
     """Rewards are multiplied by this before they are learned from; reported returns are not."""
 
+    imitation: int = 10
+    """Iterations that imitate the policy which training starts from, if that one has no memory (`--start-from`)."""
+
     def __post_init__(self):
         if self.initial_std <= 0:
             raise ValueError(f"initial_std={self.initial_std}, expected above 0")
@@ -54,6 +57,8 @@ class RecurrentPPOConfig:
             raise ValueError(f"target_kl={self.target_kl}, expected above 0, or None")
         if not self.reward_scale > 0:
             raise ValueError(f"reward_scale={self.reward_scale}, expected above 0")
+        if self.imitation < 0:
+            raise ValueError(f"imitation={self.imitation}, expected 0 or more")
         for name in ("environments", "episodes", "memory", "unroll", "batch_size", "epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}, expected 1 or more")

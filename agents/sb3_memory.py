@@ -4,6 +4,7 @@ Legend: T lifetimes side by side, E episodes, H time steps of an episode, D obse
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -14,12 +15,14 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from metarl.agents.experiment import Experiment
+from metarl.agents.imitation import ImitationThenPPO
 from metarl.agents.lifetime_vec_env import LifetimeVecEnv
 from metarl.agents.lives import Lives, episode_seeds, lifetime_metrics
 from metarl.agents.recurrent_ppo import RecurrentPPOConfig
 from metarl.agents.rollouts import draw_lifetimes, draw_tasks, make_world, one_torch_thread
 from metarl.agents.sb3_sequences import SequenceBuffer, SequencePolicy
-from metarl.agents.sb3_training import Draw, PPOUpdate, ScaledRewards, Whitened, collect, has_lifetimes, ready
+from metarl.agents.sb3_training import Draw, ScaledRewards, Whitened, collect, has_lifetimes, ready
+from metarl.agents.starting import teacher_of
 from metarl.training import Batch
 
 
@@ -98,7 +101,10 @@ class MemoryTraining:
         )
         self.model.rollout_buffer = SequenceBuffer(self.model, config.unroll)
         self.module = self.model.policy
-        self.optimizer = PPOUpdate(self.model)
+        read = partial(teacher_of, experiment.start_from, experiment.world, experiment.world_options)
+        self.optimizer = ImitationThenPPO(
+            self.model, config.imitation, None if experiment.start_from is None else read
+        )
 
     def _make_env(self, num_envs: int) -> LifetimeVecEnv:
         world, horizon, options = self._world

@@ -6,9 +6,12 @@ from typing import Any
 
 import gymnasium
 import torch
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from torch import Tensor, nn
 
 from metarl import checkpoints
+from metarl.agents.imitation import Teacher, has_memory
+from metarl.agents.lifetime_vec_env import feedback_size
 from metarl.agents.meta_parameters import MetaParameters
 from metarl.agents.opponent_arrays import Arrays
 from metarl.runs import Run
@@ -21,8 +24,9 @@ SEEN = 1_000_000
 def start_from(module: nn.Module, path: str | Path, wrestlers: Callable[[str], Arrays] | None = None) -> None:
     """Give an agent the policy, values and observation statistics of another run, or the policy of a wrestler.
 
-    A learner of Stable-Baselines3 starts from a run whose learner has the same networks. A meta-policy starts from a run
-    of a meta-policy, or of `ppo` (whose networks have the same layers). What the other one does not have
+    A learner of Stable-Baselines3 starts from a run whose learner has the same networks; one with memory may also start
+    from one without, which it imitates in its first iterations (see `metarl.agents.imitation`). A meta-policy starts
+    from a run of a meta-policy, or of `ppo` (whose networks have the same layers). What the other one does not have
     starts as it would have: learned step sizes, a value network's inputs for context parameters. A policy's inputs for
     them start at zero, so that adaptation does no harm before it is learned; so do inputs for the time, which the values
     of `ppo` do not know.
@@ -37,16 +41,14 @@ def start_from(module: nn.Module, path: str | Path, wrestlers: Callable[[str], A
     Raises:
         ValueError: No run, checkpoint or wrestler there, or its networks are of other sizes.
     """
-    if Path(path).is_dir():
-        found = _of_run(path)
-    elif wrestlers is not None:
-        found = _of_wrestler(str(path), wrestlers)
-    else:
-        raise ValueError(f"there is no run at '{path}' to start from")
+    found = _found(path, wrestlers)
     if not isinstance(module, MetaParameters):
-        _like(module, found, path)
+        if isinstance(module, RecurrentActorCriticPolicy) and not has_memory(found):
+            _check_teacher(Teacher(found), module, path)
+        else:
+            _like(module, found, path)
         return
-    if "mlp_extractor.policy_net.0.weight" in found and "lstm_actor.weight_ih_l0" not in found:
+    if "mlp_extractor.policy_net.0.weight" in found and not has_memory(found):
         found = _of_ppo(found, module)
     own = module.state_dict()
     shared = {name: value for name, value in found.items() if name in own and not name.startswith("rule.")}
@@ -67,6 +69,30 @@ def start_from(module: nn.Module, path: str | Path, wrestlers: Callable[[str], A
             raise ValueError(
                 f"'{name}' has shape {got} in {path}, but {expected} here: train with the same policy.hidden"
             )
+
+
+def teacher_of(path: str | Path, world: str, options: Mapping[str, Any]) -> Teacher | None:
+    """Whom a training with memory imitates at first; None if what it started from has a memory, too.
+
+    Args:
+        path: What it started from, see `start_from`.
+        world: Id of the world.
+        options: Its keyword arguments.
+
+    Raises:
+        ValueError: There is no run, checkpoint or wrestler any more.
+    """
+    found = _found(path, None if Path(path).is_dir() else wrestlers_of(world, options))
+    return None if has_memory(found) else Teacher(found)
+
+
+def _found(path: str | Path, wrestlers: Callable[[str], Arrays] | None) -> dict[str, Tensor]:
+    """The tensors of a run or a wrestler."""
+    if Path(path).is_dir():
+        return _of_run(path)
+    if wrestlers is None:
+        raise ValueError(f"there is no run at '{path}' to start from")
+    return _of_wrestler(str(path), wrestlers)
 
 
 def _of_run(path: str | Path) -> dict[str, Tensor]:
@@ -125,6 +151,16 @@ def _like(policy: nn.Module, found: dict[str, Tensor], path: str | Path) -> None
     for name, value in found.items():
         if name in parameters or "normalizer." in name:
             own[name].copy_(value)
+
+
+def _check_teacher(teacher: Teacher, policy: RecurrentActorCriticPolicy, path: str | Path) -> None:
+    """Refuse a teacher that does not see the world's observations or does not act as it wants."""
+    observed, (acts,) = policy.observation_space.shape[0], policy.action_space.shape
+    if teacher.sizes not in ((observed, acts), (observed - feedback_size(acts), acts)):
+        raise ValueError(
+            f"{path} has {teacher.sizes[0]} observations and {teacher.sizes[1]} actions, which are not those of this "
+            "world: start from an agent of the same body and world"
+        )
 
 
 def _wider(target: Tensor, value: Tensor) -> bool:

@@ -10,6 +10,7 @@ returns and scores go to `benchmarks/results/lifetimes_EXPERIMENT.json`, after e
 
 import argparse
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -39,6 +40,8 @@ class Stage:
     """Stage or wrestler that it starts from."""
     judged: bool = True
     """Whether its agent lives the test lifetimes."""
+    options: str | None = None
+    """Arguments of the world in training, where they are others."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +68,21 @@ HEXAPOD = {
         "robust",
     ),
 }
-GAME = {"schedule": "rising-versions", "rounds": 7, "episodes_per_round": 9}
-"""A round for every version of the longest ladder."""
-PLAYS = "canonical=true opponents=zoo approach=10 retreat=1 lifetime=" + json.dumps(
-    GAME, separators=(",", ":")
-)
+
+
+def plays(episodes_per_round: int) -> str:
+    """Arguments of a world of games: a round for every version of the longest ladder."""
+    game = {"schedule": "rising-versions", "rounds": 7, "episodes_per_round": episodes_per_round}
+    return "canonical=true opponents=zoo approach=10 retreat=1 lifetime=" + json.dumps(
+        game, separators=(",", ":")
+    )
+
+
 LEARNS = "--environments 16 --batch-size 500 --epochs 8 --discount 0.995 --reward-scale 0.01"
 
 
 def games(start: str) -> dict[str, Stage]:
-    """Of one body: all methods go on from the same policy, but for RL^2, whose network is another."""
+    """Of one body: all methods go on from the same policy; RL^2, whose network is another, imitates it first."""
     return {
         "first": Stage(f"ppo --lr 1e-4 {LEARNS} --steps 500000", start, judged=False),
         "ppo": Stage(f"ppo --lr 5e-5 {LEARNS} --steps 1200000", "first"),
@@ -85,7 +93,12 @@ def games(start: str) -> dict[str, Stage]:
             "--outer.before 1 --execution.importance none --execution.buffer 30",
             "first",
         ),
-        "rl2": Stage("rl2 --initial-std 0.4 --reward-scale 0.01 --discount 0.995 --steps 1700000"),
+        "rl2": Stage(
+            "rl2 --steps 1200000 --environments 8 --lr 1e-4 --imitation 6 --unroll 40 --batch-size 2000 --epochs 8 "
+            "--discount 0.995 --reward-scale 0.01",
+            "first",
+            options=plays(3),
+        ),
     }
 
 
@@ -94,9 +107,9 @@ EXPERIMENTS = {
         "HexapodLegFailure": Comparison("HexapodLegFailure-v0", "integrator=implicitfast", HEXAPOD),
     },
     "games": {
-        "Bug-vs-Ant": Comparison("RoboSumo-Bug-vs-Ant-v0", PLAYS, games("bug@5")),
-        "Ant-vs-Bug": Comparison("RoboSumo-Ant-vs-Bug-v0", PLAYS, games("ant@5")),
-        "Ant-vs-Ant": Comparison("RoboSumo-Ant-vs-Ant-v0", PLAYS, games("ant@5")),
+        "Bug-vs-Ant": Comparison("RoboSumo-Bug-vs-Ant-v0", plays(9), games("bug@5")),
+        "Ant-vs-Bug": Comparison("RoboSumo-Ant-vs-Bug-v0", plays(9), games("ant@5")),
+        "Ant-vs-Ant": Comparison("RoboSumo-Ant-vs-Ant-v0", plays(9), games("ant@5")),
     },
 }
 
@@ -117,7 +130,8 @@ def trained(comparison: Comparison, name: str, seed: int, out: Path) -> Run:
             start = str(trained(comparison, start, seed, out).path)
         words = [*stage.flags.split(), "--world", comparison.world, "--out", str(folder), "--seed", str(seed)]
         words += ["--evaluate-every", "0", *(["--start-from", start] if start else [])]
-        metarl("train", *words, "--world-options", *comparison.options.split())
+        options = stage.options or comparison.options
+        metarl("train", *words, "--world-options", *options.split())
     elif found[-1].info["reason"] != "finished":
         metarl("train", "--resume", str(found[-1].path))
     return find(folder)[-1]
@@ -126,7 +140,8 @@ def trained(comparison: Comparison, name: str, seed: int, out: Path) -> Run:
 def judge(comparison: Comparison, name: str, seed: int, out: Path, lifetimes: int) -> dict:
     """Train one agent if need be, and live the test lifetimes: the evaluation, and what is kept of it."""
     run = trained(comparison, name, seed, out)
-    evaluation = open_run(run.path).evaluate_lifetimes(lifetimes, quiet=True)
+    agent = open_run(run.path)
+    evaluation = agent.evaluate_lifetimes(lifetimes, lifetime=_schedule(comparison), quiet=True)
     metrics, found = run.metrics(), evaluation.to_json()
     row = {
         "agent": name,
@@ -138,6 +153,12 @@ def judge(comparison: Comparison, name: str, seed: int, out: Path, lifetimes: in
         "git": [{key: each[key] for key in ("commit", "dirty") if key in each} for each in run.info["git"]],
     }
     return {"evaluation": evaluation, "row": row}
+
+
+def _schedule(comparison: Comparison) -> dict | None:
+    """The lifetimes of a comparison; None if they are the world's own."""
+    found = re.search(r"lifetime=(\S+)", comparison.options)
+    return json.loads(found[1]) if found else None
 
 
 def _kept(measures: Mapping[str, list]) -> dict[str, list]:

@@ -17,6 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from metarl.agents.games import by_quarters, episodes_per_round
+from metarl.agents.lifetime_evaluation import of_json, summary
+from metarl.agents.lifetime_evaluation import table as lifetimes_table
 from metarl.commands.evolution import table as evolution_table
 from metarl.envs.contests import proportion_interval
 from metarl.names import unknown
@@ -154,6 +157,31 @@ def iteration(found: list[Mapping[str, Any]]) -> str:
         rows.append([row["world"].removeprefix("metarl/"), row["agent"], *shares, f"{speed:,.0f}"])
     sources = dict.fromkeys(_source(each).strip() for each in found)
     return markdown_table(["world", "agent", *parts, "steps/s"], rows) + "\n\n" + "\n\n".join(sources)
+
+
+def lifetimes(found: list[Mapping[str, Any]]) -> str:
+    """Returns by episode, or of games the share of rounds won by quarters, for each world."""
+    (only,) = found
+    texts = []
+    for title, each in only["comparisons"].items():
+        evaluations = [of_json(run) for run in each["runs"]]
+        per_round = episodes_per_round(evaluations[0].protocol.get("schedule"))
+        if per_round is not None:
+            evaluations = [by_quarters(one, per_round) for one in evaluations]
+        rows = summary(evaluations)
+        shown = lifetimes_table(rows, "episode" if per_round is None else "quarter of the game")
+        stages = [f"- {name}: `{text}`" for name, text in _trainings(each)]
+        seeds = len({run["seed"] for run in each["runs"]})
+        texts.append(f"### {title}\n\n{seeds} seed(s)\n\n{shown}\n\n" + "\n".join(stages))
+    return "\n\n".join(texts) + _source(only)
+
+
+def _trainings(comparison: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How each agent was trained, in words of the command line."""
+    return [
+        (name, stage["flags"] + (f" --start-from {stage['after']}" if stage["after"] else ""))
+        for name, stage in comparison["stages"].items()
+    ]
 
 
 def mlap(found: list[Mapping[str, Any]]) -> str:
@@ -359,6 +387,8 @@ TABLES: dict[str, tuple[str, Callable[[list[Mapping[str, Any]]], str]]] = {
     "iteration": ("iteration*.json", iteration),
     "learning": ("learning_*.json", learning),
     "learning_curves": ("learning_*.json", learning_curves),
+    "lifetimes_games": ("lifetimes_games.json", lifetimes),
+    "lifetimes_hexapod": ("lifetimes_hexapod.json", lifetimes),
     "meta_gradient": ("meta_gradient.json", meta_gradient),
     "meta_step": ("meta_step.json", meta_step),
     "mlap": ("mlap.json", mlap),

@@ -9,7 +9,16 @@ from itertools import groupby
 from types import TracebackType
 from typing import Any
 
-HEADLINES = ("adapt/", "lifetime/return_", "match/", "fewshot/", "eval/", "rollout/ep_rew_mean", "train/loss")
+HEADLINES = (
+    "adapt/",
+    "lifetime/return_",
+    "match/",
+    "fewshot/",
+    "imitation/",
+    "eval/",
+    "rollout/ep_rew_mean",
+    "train/loss",
+)
 """Tags worth a place on a single line, by importance; a prefix stands for all of its tags."""
 
 

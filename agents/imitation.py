@@ -1,0 +1,133 @@
+"""A policy with memory that begins as an imitation of one without, since it cannot take over its weights.
+
+It acts itself, and learns what the teacher would have done where that led it (DAgger, Ross et al. 2011,
+arXiv 1011.0686); its values learn what it earned. PPO then goes on from there.
+
+Legend: B steps, D observation size, A action size.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from sb3_contrib import RecurrentPPO
+from torch import Tensor, nn
+
+from metarl.agents.policies import ObservationNormalizer, kl_divergence
+from metarl.agents.rollouts import one_torch_thread
+from metarl.agents.sb3_training import PPOUpdate
+
+LAYERS = "mlp_extractor.policy_net."
+
+
+class Teacher(nn.Module):
+    """The policy of a learner of Stable-Baselines3 without memory, as it was trained.
+
+    Args:
+        found: The learner's tensors by name.
+
+    Raises:
+        ValueError: They are not those of such a learner.
+    """
+
+    def __init__(self, found: Mapping[str, Tensor]):
+        super().__init__()
+        if f"{LAYERS}0.weight" not in found or has_memory(found):
+            raise ValueError("only a policy of `ppo`, of `self-play` or of a wrestler can be imitated")
+        depth = sum(name.startswith(LAYERS) and name.endswith("weight") for name in found)
+        names = [*(f"{LAYERS}{2 * i}" for i in range(depth)), "action_net"]
+        self.normalizer = ObservationNormalizer(found[f"{names[0]}.weight"].shape[1])
+        for name, buffer in self.normalizer.named_buffers():
+            buffer.copy_(found[f"features_extractor.normalizer.{name}"])
+        self.layers = [(found[f"{name}.weight"], found[f"{name}.bias"]) for name in names]
+        self.log_std = found["log_std"]
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """D and A."""
+        return self.layers[0][0].shape[1], len(self.log_std)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Means of the actions: (B, D) to (B, A)."""
+        x = self.normalizer(obs)
+        for weight, bias in self.layers[:-1]:
+            x = nn.functional.linear(x, weight, bias).tanh()
+        return nn.functional.linear(x, *self.layers[-1])
+
+
+def has_memory(found: Mapping[str, Tensor]) -> bool:
+    """Whether the tensors of a learner of Stable-Baselines3 are those of one with an LSTM."""
+    return "lstm_actor.weight_ih_l0" in found
+
+
+class ImitationThenPPO(PPOUpdate):
+    """The trainer's optimiser: the teacher is imitated in the first iterations, then PPO learns.
+
+    How many iterations have imitated is a buffer of the policy, so a resumed training goes on where it was.
+
+    Args:
+        model: The learner.
+        iterations: How many imitate.
+        read: Finds the teacher when it is first needed, or none; None without one.
+    """
+
+    def __init__(self, model: RecurrentPPO, iterations: int, read: Callable[[], Teacher | None] | None):
+        super().__init__(model)
+        self.iterations, self._read = iterations, read
+        self._teacher: Teacher | None = None
+        model.policy.register_buffer("imitations", torch.zeros((), dtype=torch.int64))
+
+    def update(self, loss: Callable[[], Any]) -> dict[str, float]:
+        """Minibatch epochs on the rollout buffer; `loss` is not called."""
+        if self._read is not None and int(self.model.policy.imitations) < self.iterations:
+            self._teacher, self._read = self._read(), None
+        if self._teacher is None or int(self.model.policy.imitations) >= self.iterations:
+            return super().update(loss)
+        self.model.policy.imitations += 1
+        np.random.seed(self.seed)  # noqa: NPY002  the rollout buffer shuffles by numpy's global generator
+        return imitate(self.model, self._teacher)
+
+
+@one_torch_thread()
+def imitate(model: RecurrentPPO, teacher: Teacher) -> dict[str, float]:
+    """Learn from the rollout buffer what the teacher would have done, and what was earned.
+
+    Args:
+        model: Its policy is changed in place: the spread becomes the teacher's, the means come nearer by as many epochs
+            as PPO takes.
+        teacher: It sees the first D observations, those of the world.
+
+    Returns:
+        Means over the last epoch: `imitation/kl`, the KL divergence of the policy from the teacher's in nats, and
+        `imitation/value_loss`.
+    """
+    policy, size = model.policy, teacher.sizes[0]
+    policy.set_training_mode(True)
+    with torch.no_grad():
+        policy.log_std.copy_(teacher.log_std)
+    for _ in range(model.n_epochs):
+        seen = []
+        for batch in model.rollout_buffer.get(model.batch_size):
+            kept = batch.mask > 0.5
+            with torch.no_grad():
+                wanted = teacher(batch.observations[:, :size])
+            means, values = _act(policy, batch)
+            kl = kl_divergence(wanted, teacher.log_std, means, teacher.log_std)[kept].mean()
+            value_loss = (values.flatten() - batch.returns)[kept].square().mean()
+            policy.optimizer.zero_grad()
+            (kl + model.vf_coef * value_loss).backward()
+            policy.optimizer.step()
+            seen.append((kl.detach(), value_loss.detach()))
+    kls, losses = zip(*seen, strict=True)
+    return {
+        "imitation/kl": float(torch.stack(kls).mean()),
+        "imitation/value_loss": float(torch.stack(losses).mean()),
+    }
+
+
+def _act(policy: Any, batch: Any) -> tuple[Tensor, Tensor]:
+    """Means of the actions (B, A), and values (B, 1)."""
+    distribution, _ = policy.get_distribution(batch.observations, batch.lstm_states.pi, batch.episode_starts)
+    values = policy.predict_values(batch.observations, batch.lstm_states.vf, batch.episode_starts)
+    return distribution.distribution.mean, values

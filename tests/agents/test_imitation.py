@@ -1,0 +1,86 @@
+"""An agent with memory that starts from one without: it comes to act like it, goes on exactly, refuses other bodies."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from metarl.agents import preset
+from metarl.agents.experiment import Experiment
+from metarl.agents.experiments import open_run, resume, train
+from metarl.agents.imitation import Teacher, imitate
+from metarl.agents.sb3_memory import MemoryTraining
+
+POINT = "metarl/PointNavigation-v0"
+pytestmark = pytest.mark.filterwarnings("ignore:You have specified a mini-batch size")
+
+
+def memory(agent="rl2", **changes):
+    small = {"environments": 4, "horizon": 10, "episodes": 2, "batch_size": 40, "unroll": 5, "memory": 16}
+    return replace(preset(agent), hidden=(16,), **small | changes)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    config = replace(preset("ppo"), environments=4, horizon=20, batch_size=40, epochs=2, hidden=(16, 8))
+    out = str(tmp_path_factory.mktemp("runs"))
+    return train("ppo", Experiment(POINT, steps=160, out=out, evaluate_every=0), config, quiet=True)
+
+
+def experiment(teacher, tmp_path, **changes):
+    fields = {"steps": 1, "seed": 3, "out": str(tmp_path), "evaluate_every": 0, "checkpoint_every": 1}
+    return Experiment(POINT, start_from=str(teacher.path), **fields | changes)
+
+
+def test_a_teacher_acts_as_the_policy_that_was_trained(teacher):
+    policy = teacher.agent.policy
+    obs = torch.randn(5, policy.observation_space.shape[0])
+    wanted = policy.get_distribution(obs).distribution
+    read = Teacher(policy.state_dict())
+    torch.testing.assert_close(read(obs), wanted.mean)
+    torch.testing.assert_close(read.log_std.exp().expand_as(wanted.stddev), wanted.stddev)
+    assert read.sizes == (obs.shape[1], 2)
+
+
+def test_imitation_comes_near_and_values_what_was_earned(teacher, tmp_path):
+    config = memory(epochs=4, lr=3e-3, reward_scale=0.1)
+    training = MemoryTraining(experiment(teacher, tmp_path), config, torch.device("cpu"))
+    read = Teacher(teacher.agent.policy.state_dict())
+    rng, seen = np.random.default_rng(0), []
+    for _ in range(40):
+        training.collect(rng)
+        seen.append(imitate(training.model, read))
+    first, last = seen[0], seen[-1]
+    assert last["imitation/kl"] < 0.1 * first["imitation/kl"]
+    assert last["imitation/value_loss"] < 0.8 * first["imitation/value_loss"]
+    torch.testing.assert_close(training.module.log_std.data, read.log_std)
+
+
+@pytest.mark.parametrize("agent", ["rl2", "recurrent-ppo"])
+def test_it_imitates_first_and_goes_on_exactly(agent, teacher, tmp_path):
+    config, steps = memory(agent, imitation=2), 4 * 10 * 2
+    whole = train(agent, experiment(teacher, tmp_path / "a", steps=3 * steps), config, quiet=True)
+    metrics = whole.run.metrics()
+    assert np.isfinite(metrics["imitation/kl"]).tolist() == [True, True, False]
+    assert np.isfinite(metrics["train/loss"]).tolist() == [False, False, True]
+    part = train(agent, experiment(teacher, tmp_path / "b", steps=steps), config, quiet=True)
+    resumed = resume(part.path, steps=3 * steps, quiet=True)
+    wanted = dict(whole.agent.policy.named_parameters())
+    for name, value in resumed.agent.policy.named_parameters():
+        torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
+
+
+def test_from_one_with_memory_it_goes_on_without_imitating(teacher, tmp_path):
+    first = train("rl2", experiment(teacher, tmp_path), memory(), quiet=True)
+    second = train("rl2", experiment(first, tmp_path), memory(), quiet=True)
+    assert "imitation/kl" not in second.run.metrics()
+    assert open_run(second.path).experiment.start_from == str(first.path)
+
+
+def test_a_teacher_of_another_body_is_refused(teacher, tmp_path):
+    elsewhere = replace(experiment(teacher, tmp_path), world="metarl/CheetahDir-v0")
+    with pytest.raises(ValueError, match=r"has 2 observations and 2 actions.*same body"):
+        train("rl2", elsewhere, memory(), quiet=True)
+    with pytest.raises(ValueError, match="imitation=-1"):
+        memory(imitation=-1)
