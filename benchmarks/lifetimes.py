@@ -1,29 +1,30 @@
 """How well agents keep up with a world that changes: training of all methods, then lifetimes of them all.
 
-    python benchmarks/lifetimes.py hexapod|games [--seeds 1 2 3] [--jobs 1] [--only NAME...] [--stages ppo rl2]
+    python benchmarks/lifetimes.py EXPERIMENT [--seeds 1 2 3] [--jobs 1] [--only NAME...] [--stages ppo rl2]
 
 `hexapod`: two legs fail over seven episodes. `games`: matches against an opponent whose version rises from round to
-round, in three pairings. What a stage starts from is trained first, so that all methods go on from one policy for
-as many steps. Runs lie in `--out`; one that is complete is not trained again, one that was interrupted goes on. Raw
-returns and scores go to `benchmarks/results/lifetimes_EXPERIMENT.json`, after every seed.
+round, in three pairings. `sample-complexity`: games of one pairing with 3, 9 and 30 episodes per round.
+
+What a stage starts from is trained first, so that all methods go on from one policy for as many steps. Runs lie in
+`--out`; one that is complete is not trained again, one that was interrupted goes on. Raw returns and scores go to
+`benchmarks/results/lifetimes_EXPERIMENT.json`, after every world.
 """
 
 import argparse
 import json
-import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from tables import lived
 
 from metarl.agents.experiments import open_run
-from metarl.agents.games import by_quarters, episodes_per_round
-from metarl.agents.lifetime_evaluation import LifetimeEvaluation, summary, table
 from metarl.configs import write_json
 from metarl.names import unknown
 from metarl.provenance import measurement
@@ -52,6 +53,8 @@ class Comparison:
     options: str
     """Arguments of the world."""
     stages: Mapping[str, Stage]
+    rounds_of: tuple[int, ...] = ()
+    """Of games: episodes per round in which they are judged, one kind of game after the other."""
 
 
 HEXAPOD = {
@@ -70,12 +73,15 @@ HEXAPOD = {
 }
 
 
+def game(episodes_per_round: int) -> dict:
+    """A round for every version of the longest ladder."""
+    return {"schedule": "rising-versions", "rounds": 7, "episodes_per_round": episodes_per_round}
+
+
 def plays(episodes_per_round: int) -> str:
-    """Arguments of a world of games: a round for every version of the longest ladder."""
-    game = {"schedule": "rising-versions", "rounds": 7, "episodes_per_round": episodes_per_round}
-    return "canonical=true opponents=zoo approach=10 retreat=1 lifetime=" + json.dumps(
-        game, separators=(",", ":")
-    )
+    """Arguments of a world of games."""
+    lifetime = json.dumps(game(episodes_per_round), separators=(",", ":"))
+    return f"canonical=true opponents=zoo approach=10 retreat=1 lifetime={lifetime}"
 
 
 LEARNS = "--environments 16 --batch-size 500 --epochs 8 --discount 0.995 --reward-scale 0.01"
@@ -102,15 +108,19 @@ def games(start: str) -> dict[str, Stage]:
     }
 
 
+def pairing(name: str, start: str, rounds_of: tuple[int, ...]) -> Comparison:
+    """Games of one pairing."""
+    return Comparison(f"RoboSumo-{name}-v0", plays(9), games(start), rounds_of)
+
+
 EXPERIMENTS = {
-    "hexapod": {
-        "HexapodLegFailure": Comparison("HexapodLegFailure-v0", "integrator=implicitfast", HEXAPOD),
-    },
+    "hexapod": {"HexapodLegFailure": Comparison("HexapodLegFailure-v0", "integrator=implicitfast", HEXAPOD)},
     "games": {
-        "Bug-vs-Ant": Comparison("RoboSumo-Bug-vs-Ant-v0", plays(9), games("bug@5")),
-        "Ant-vs-Bug": Comparison("RoboSumo-Ant-vs-Bug-v0", plays(9), games("ant@5")),
-        "Ant-vs-Ant": Comparison("RoboSumo-Ant-vs-Ant-v0", plays(9), games("ant@5")),
+        "Bug-vs-Ant": pairing("Bug-vs-Ant", "bug@5", (9,)),
+        "Ant-vs-Bug": pairing("Ant-vs-Bug", "ant@5", (9,)),
+        "Ant-vs-Ant": pairing("Ant-vs-Ant", "ant@5", (9,)),
     },
+    "sample-complexity": {"Bug-vs-Ant": pairing("Bug-vs-Ant", "bug@5", (3, 9, 30))},
 }
 
 
@@ -137,28 +147,27 @@ def trained(comparison: Comparison, name: str, seed: int, out: Path) -> Run:
     return find(folder)[-1]
 
 
-def judge(comparison: Comparison, name: str, seed: int, out: Path, lifetimes: int) -> dict:
-    """Train one agent if need be, and live the test lifetimes: the evaluation, and what is kept of it."""
+def judge(comparison: Comparison, name: str, seed: int, out: Path, lifetimes: int) -> list[dict]:
+    """Train one agent if need be, and live the test lifetimes: what is kept of it, one row for each kind of lifetime."""
     run = trained(comparison, name, seed, out)
-    agent = open_run(run.path)
-    evaluation = agent.evaluate_lifetimes(lifetimes, lifetime=_schedule(comparison), quiet=True)
-    metrics, found = run.metrics(), evaluation.to_json()
-    row = {
-        "agent": name,
-        "seed": seed,
-        "minutes": float(np.nansum(metrics["time/iteration"]) / 60),
-        "steps": metrics["step"][-1],
-        **{key: found[key] for key in ("protocol", "groups", "scores")},
-        "measures": {label: _kept(each) for label, each in found["measures"].items()},
-        "git": [{key: each[key] for key in ("commit", "dirty") if key in each} for each in run.info["git"]],
-    }
-    return {"evaluation": evaluation, "row": row}
-
-
-def _schedule(comparison: Comparison) -> dict | None:
-    """The lifetimes of a comparison; None if they are the world's own."""
-    found = re.search(r"lifetime=(\S+)", comparison.options)
-    return json.loads(found[1]) if found else None
+    agent, metrics = open_run(run.path), run.metrics()
+    rows = []
+    for schedule in [game(each) for each in comparison.rounds_of] or [None]:
+        found = agent.evaluate_lifetimes(lifetimes, lifetime=schedule, quiet=True).to_json()
+        rows.append(
+            {
+                "agent": name,
+                "seed": seed,
+                "minutes": float(np.nansum(metrics["time/iteration"]) / 60),
+                "steps": metrics["step"][-1],
+                **{key: found[key] for key in ("protocol", "groups", "scores")},
+                "measures": {label: _kept(each) for label, each in found["measures"].items()},
+                "git": [
+                    {key: each[key] for key in ("commit", "dirty") if key in each} for each in run.info["git"]
+                ],
+            }
+        )
+    return rows
 
 
 def _kept(measures: Mapping[str, list]) -> dict[str, list]:
@@ -168,14 +177,6 @@ def _kept(measures: Mapping[str, list]) -> dict[str, list]:
         for name in ("score", "speed", "inner_kl", "effective_sample_size")
         if name in measures
     }
-
-
-def shown(evaluations: list[LifetimeEvaluation]) -> str:
-    """Returns by episode, or the rounds won by quarters of the games."""
-    per_round = episodes_per_round(evaluations[0].protocol.get("schedule"))
-    if per_round is None:
-        return table(summary(evaluations))
-    return table(summary([by_quarters(each, per_round) for each in evaluations]), "quarter of the game")
 
 
 def main() -> None:
@@ -194,9 +195,12 @@ def main() -> None:
     lifetimes = args.lifetimes or (50 if args.experiment == "hexapod" else 20)
     target = Path(f"benchmarks/results/lifetimes_{args.experiment}.json")
     kept = json.loads(target.read_text())["comparisons"] if target.exists() else {}
-    for title, comparison in EXPERIMENTS[args.experiment].items():
-        if args.only and title not in args.only:
-            continue
+    comparisons = EXPERIMENTS[args.experiment]
+    for title in args.only or []:
+        if title not in comparisons:
+            parser.error(str(unknown("comparison", title, comparisons)))
+    for title in args.only or comparisons:
+        comparison = comparisons[title]
         judged = [name for name, stage in comparison.stages.items() if stage.judged]
         for name in args.stages or []:
             if name not in judged:
@@ -204,16 +208,18 @@ def main() -> None:
         chosen = args.stages or judged
 
         def of_seed(seed: int, comparison=comparison, title=title, chosen=chosen) -> list[dict]:
-            return [judge(comparison, name, seed, args.out / title, lifetimes) for name in chosen]
+            each = [judge(comparison, name, seed, args.out / title, lifetimes) for name in chosen]
+            return list(chain.from_iterable(each))
 
         with ThreadPoolExecutor(args.jobs) as pool:
-            found = [each for seed in pool.map(of_seed, args.seeds) for each in seed]
-        print(f"{title}\n\n{shown([each['evaluation'] for each in found])}\n", flush=True)
-        rows = [each["row"] for each in found]
+            rows = list(chain.from_iterable(pool.map(of_seed, args.seeds)))
+        print(f"{title}\n\n{lived(rows)}\n", flush=True)
         new = {(row["agent"], row["seed"]) for row in rows}
         before = kept.get(title, {"runs": []})["runs"]
-        rows = [row for row in before if (row["agent"], row["seed"]) not in new] + rows
-        kept[title] = {**asdict(comparison), "runs": rows}
+        kept[title] = {
+            **asdict(comparison),
+            "runs": [row for row in before if (row["agent"], row["seed"]) not in new] + rows,
+        }
         write_json(target, {**measurement(), "comparisons": kept})
 
 

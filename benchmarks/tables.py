@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from metarl.agents.games import by_quarters, episodes_per_round
-from metarl.agents.lifetime_evaluation import of_json, summary
+from metarl.agents.lifetime_evaluation import LifetimeEvaluation, of_json, summary
 from metarl.agents.lifetime_evaluation import table as lifetimes_table
 from metarl.commands.evolution import table as evolution_table
 from metarl.envs.contests import proportion_interval
@@ -160,28 +160,37 @@ def iteration(found: list[Mapping[str, Any]]) -> str:
 
 
 def lifetimes(found: list[Mapping[str, Any]]) -> str:
-    """Returns by episode, or of games the share of rounds won by quarters, for each world."""
+    """Returns by episode, or of games the share of rounds won by quarters, for each world; and how all was trained."""
     (only,) = found
     texts = []
     for title, each in only["comparisons"].items():
-        evaluations = [of_json(run) for run in each["runs"]]
-        per_round = episodes_per_round(evaluations[0].protocol.get("schedule"))
-        if per_round is not None:
-            evaluations = [by_quarters(one, per_round) for one in evaluations]
-        rows = summary(evaluations)
-        shown = lifetimes_table(rows, "episode" if per_round is None else "quarter of the game")
-        stages = [f"- {name}: `{text}`" for name, text in _trainings(each)]
-        seeds = len({run["seed"] for run in each["runs"]})
-        texts.append(f"### {title}\n\n{seeds} seed(s)\n\n{shown}\n\n" + "\n".join(stages))
+        stages = [
+            f"- {name}: `{stage['flags']}" + (f" --start-from {stage['after']}`" if stage["after"] else "`")
+            for name, stage in each["stages"].items()
+        ]
+        seeds = sorted({run["seed"] for run in each["runs"]})
+        texts.append(
+            f"### {title}\n\nSeeds: {', '.join(map(str, seeds))}.\n\n{lived(each['runs'])}\n\n"
+            + "\n".join(stages)
+        )
     return "\n\n".join(texts) + _source(only)
 
 
-def _trainings(comparison: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """How each agent was trained, in words of the command line."""
-    return [
-        (name, stage["flags"] + (f" --start-from {stage['after']}" if stage["after"] else ""))
-        for name, stage in comparison["stages"].items()
-    ]
+def lived(runs: list[Mapping[str, Any]]) -> str:
+    """Returns by episode; of games the share of rounds won by quarters, for each number of episodes per round."""
+    kinds: dict[int | None, list[LifetimeEvaluation]] = {}
+    for run in runs:
+        evaluation = of_json(run)
+        per_round = episodes_per_round(evaluation.protocol.get("schedule"))
+        if per_round is not None:
+            evaluation = by_quarters(evaluation, per_round)
+        kinds.setdefault(per_round, []).append(evaluation)
+    texts = []
+    for per_round, evaluations in sorted(kinds.items()):
+        heading = "" if per_round is None else f"{per_round} episodes per round\n\n"
+        unit = "episode" if per_round is None else "quarter of the game"
+        texts.append(heading + lifetimes_table(summary(evaluations), unit))
+    return "\n\n".join(texts)
 
 
 def mlap(found: list[Mapping[str, Any]]) -> str:
@@ -389,6 +398,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Mapping[str, Any]]], str]]] = {
     "learning_curves": ("learning_*.json", learning_curves),
     "lifetimes_games": ("lifetimes_games.json", lifetimes),
     "lifetimes_hexapod": ("lifetimes_hexapod.json", lifetimes),
+    "lifetimes_sample-complexity": ("lifetimes_sample-complexity.json", lifetimes),
     "meta_gradient": ("meta_gradient.json", meta_gradient),
     "meta_step": ("meta_step.json", meta_step),
     "mlap": ("mlap.json", mlap),
