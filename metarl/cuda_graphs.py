@@ -42,10 +42,10 @@ class GraphedLoss:
         """Loss and metrics, as the loss itself gives them. Backward through the loss gives its gradient, once.
 
         Args:
-            params: On a GPU. Those that require a gradient get one.
+            params: On a GPU. Those that require a gradient get one; where none does, nothing is recorded.
             batch: A pytree of tensors on it.
         """
-        kind = _kind(params, batch)
+        kind = _kind(params, batch) if any(each.requires_grad for each in params.values()) else None
         if kind is None or (kind not in self._graphs and len(self._graphs) == MOST_KINDS):
             return self._loss(params, batch)
         if kind not in self._graphs:

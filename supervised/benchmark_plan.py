@@ -8,6 +8,7 @@ from typing import Any, Literal
 from metarl.configs import to_dict
 from metarl.names import unknown
 from metarl.schedule import Device
+from metarl.supervised.datasets import settled
 from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.methods import METHODS, preset
 
@@ -34,7 +35,8 @@ PAPER_UPDATES = {
     "tadam": 30_000,
     "versa": 80_000,
 }
-"""Updates that the papers or their code name; 20,000 where they name none (they then stop by validation)."""
+"""Updates that the papers or their code name, stages among them, and one number for all data and ways; 20,000 where they
+name none (they then stop by validation)."""
 PAPER_DEFAULT = 20_000
 TEST_EPISODES = {"small": 600, "paper": 2_000}
 
@@ -50,7 +52,7 @@ class Benchmark:
     settings: tuple[Setting, ...] = ("5w1s", "5w5s", "20w1s", "20w5s")
     """Ways and shots."""
     budget: Literal["small", "paper"] = "small"
-    """small: 500 updates and 600 test episodes; paper: as many updates as the papers, and 2,000 test episodes."""
+    """small: 500 updates and 600 test episodes; paper: about as many updates as the papers, and 2,000 test episodes."""
     seeds: tuple[int, ...] = (0,)
     """Trainings of each; test episodes are the same for all."""
     updates: int | None = None
@@ -140,7 +142,7 @@ def jobs(benchmark: Benchmark) -> Iterator[Job]:
             every = max(1, min(500 if benchmark.budget == "small" else 2_000, updates // 5))
             for seed in benchmark.seeds:
                 experiment = FewShotExperiment(
-                    data=benchmark.data,
+                    data=settled(benchmark.data),
                     way=way,
                     shot=shot,
                     episodes=updates * config.training.tasks,

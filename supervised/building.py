@@ -10,7 +10,7 @@ import torch
 from metarl.configs import from_dict
 from metarl.nn import BatchNorm
 from metarl.runs import Run
-from metarl.supervised.datasets import DATASETS, load
+from metarl.supervised.datasets import load, settled
 from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.methods import build, preset
 from metarl.supervised.methods.method import Method
@@ -59,10 +59,8 @@ def built(
 
 def placed(experiment: FewShotExperiment) -> tuple[FewShotExperiment, str]:
     """The experiment with a folder of data as an absolute path, and what the data are called in the run's path."""
-    if experiment.data in DATASETS or not Path(experiment.data).exists():
-        return experiment, experiment.data
-    folder = Path(experiment.data).resolve()
-    return replace(experiment, data=str(folder)), folder.name
+    data = settled(experiment.data)
+    return replace(experiment, data=data), Path(data).name
 
 
 def load_both(experiment: FewShotExperiment, device: torch.device) -> tuple[Store, Store]:

@@ -150,25 +150,6 @@ class ClassStore:
         pictures = torch.addcmul(-mean * inverse, pictures, inverse / 255)
         return pictures.view(*index.shape, *self.image)
 
-    def labelled(self, classes: Tensor, generator: torch.Generator) -> Tensor:
-        """A random image of each class, as `pictures`.
-
-        Args:
-            classes: Numbers of classes, int64 of any shape, on the CPU.
-            generator: On the CPU.
-
-        Returns:
-            float32, shape (*classes.shape, C, H, W').
-        """
-        num = len(self.names)
-        sizes = self.starts.diff()[classes % num]
-        places = (
-            torch.rand(classes.shape, generator=generator, dtype=torch.float64) * sizes
-        )  # float32 could reach sizes
-        index = (self.starts[classes % num] + places.long()).to(self.images.device)
-        turns = (classes // num).to(self.images.device) if self.rotations > 1 else None
-        return self.pictures(index, turns)
-
     def to(self, device: torch.device | str) -> "ClassStore":
         """The same on another device."""
         return self._with(self.images.to(device), self.starts, self.names, self.groups)

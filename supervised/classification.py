@@ -24,7 +24,7 @@ class Labelled(NamedTuple):
     images: Tensor
     """Shape (B, C, H, W)."""
     labels: Tensor
-    """Numbers of the classes in their store, turned ones counted, int64, shape (B,)."""
+    """Numbers of the classes, int64, shape (B,)."""
 
 
 def draw_labelled(store: ClassStore, number: int, generator: torch.Generator) -> Labelled:

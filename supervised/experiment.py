@@ -40,3 +40,5 @@ features of images (`train.npz` ..)."""
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}, expected {least} or more")
+        if self.image_size is not None and self.image_size < 1:
+            raise ValueError(f"image_size={self.image_size}, expected 1 pixel or more")

@@ -143,7 +143,10 @@ class FewShotRun:
         Raises:
             ValueError: The method has no inner steps, a protocol cannot be had, or so many states were not kept.
         """
-        protocol = Protocol(way or self.experiment.way, shot or self.experiment.shot, query, episodes, seed)
+        usual = self.experiment
+        protocol = Protocol(
+            usual.way if way is None else way, usual.shot if shot is None else shot, query, episodes, seed
+        )
         device = devices.resolve(self.experiment.device)
         if device.type == "cpu":
             keep_freed_memory()

@@ -29,8 +29,6 @@ from metarl.supervised.task_kinds import query_loss, support_loss
 from metarl.transforms import stateless
 from metarl.update_rules import RULE_PREFIX, SGD, UpdateRule
 
-ADAPTED = {"all": ("net.*", "head.*"), "head": ("head.*",)}
-"""Which parameters the inner loop changes, by `InnerLoop.adapted`."""
 PER_ENTRY = {"lr": 1, "square": 0}
 """What an update rule may have for every entry of a tensor (`rule.<kind>.<name>`), and how many axes come before."""
 
@@ -96,6 +94,17 @@ def with_ways(params: Params, episode: Any) -> dict[str, Tensor]:
     return changed
 
 
+def patterns_of(adapted: str, params: Params) -> tuple[str, ...]:
+    """Name patterns of what the inner loop changes; a network without parameters leaves the head.
+
+    Args:
+        adapted: As in `InnerLoop`.
+        params: Of a learner.
+    """
+    whole = adapted == "all" and any(name.startswith("net.") for name in params)
+    return ("net.*", "head.*") if whole else ("head.*",)
+
+
 def sgd(inner: InnerLoop) -> SGD:
     """The update rule with one fixed step size."""
     return SGD(inner.lr, inner.clip, "value")
@@ -130,7 +139,7 @@ def adapted(
         features,
         rule=rule,
         steps=inner.steps,
-        adapted=ADAPTED[inner.adapted],
+        adapted=patterns_of(inner.adapted, params),
         first_order=inner.first_order,
     )
 

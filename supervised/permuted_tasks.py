@@ -8,21 +8,12 @@ Legend: N images, C channels, H and W height and width, K classes.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from metarl.names import unknown
-
-
-class Labelled(NamedTuple):
-    """Images and their classes."""
-
-    images: Tensor
-    """Shape (N, C, H, W)."""
-    labels: Tensor
-    """int64 in [0, K), (N,)."""
+from metarl.supervised.classification import Labelled
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 
 from metarl.plots import markdown_table
+from metarl.supervised.datasets.archives import PICTURES, is_picture
 from metarl.supervised.episodes import Episode
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method
 from metarl.supervised.pictures import contact_sheet
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-"""What counts as a picture in a folder."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +120,11 @@ def support_files(folder: str | Path) -> dict[str, list[Path]]:
     for place in sorted(folder.iterdir()):
         if place.is_dir() and (found := pictures_in(place)):
             classes[place.name] = found
-        elif is_picture(place):
+        elif _is_visible(place):
             classes.setdefault(place.stem, []).append(place)
     if len(classes) < 2:
         raise ValueError(
-            f"{folder} has {len(classes)} classes, expected 2 or more: folders with pictures ({', '.join(SUFFIXES)}) "
+            f"{folder} has {len(classes)} classes, expected 2 or more: folders with pictures ({', '.join(PICTURES)}) "
             "in them, each named after its class"
         )
     return classes
@@ -150,12 +148,12 @@ def query_files(queries: Sequence[str | Path]) -> list[Path]:
 
 def pictures_in(folder: Path) -> list[Path]:
     """Pictures in a folder, by name."""
-    return sorted(each for each in folder.iterdir() if is_picture(each))
+    return sorted(each for each in folder.iterdir() if _is_visible(each))
 
 
-def is_picture(path: Path) -> bool:
-    """Whether a path is a file that looks like a picture."""
-    return path.is_file() and path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+def _is_visible(path: Path) -> bool:
+    """Whether a path is a file that looks like a picture and is not hidden."""
+    return path.is_file() and is_picture(path.name) and not path.name.startswith(".")
 
 
 def predict(

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from metarl import devices, distributed
+from metarl import checkpoints, devices, distributed
 from metarl.configs import to_dict
 from metarl.memory import keep_freed_memory
 from metarl.runs import Run
@@ -17,9 +17,16 @@ from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.fewshot_run import FewShotRun
 from metarl.supervised.illustration import LAYOUT, illustrate
 from metarl.supervised.methods import preset
+from metarl.supervised.methods.config import EpisodicTraining
 from metarl.supervised.methods.method import Method
 from metarl.supervised.task_kinds import Store
-from metarl.supervised.training import FewShotTraining, Untrained, number_of_updates, optimizer_of
+from metarl.supervised.training import (
+    FewShotTraining,
+    Untrained,
+    number_of_updates,
+    optimizer_of,
+    stage_ends,
+)
 from metarl.training import train as run_training
 
 __all__ = ["FewShotRun", "open_run", "resume", "train"]
@@ -72,15 +79,20 @@ def resume(path: str | Path, *, episodes: int | None = None, quiet: bool = False
         episodes: A new total of training episodes; unset, the run's own. Step sizes that change at shares of the
             training change at shares of the new total.
         quiet: Print nothing.
+
+    Raises:
+        ValueError: With so many episodes the training would be in a stage again that is over, as its share is larger.
     """
     run = Run.open(path)
     _, experiment, config = stored(run)
+    before = experiment
     if episodes is not None:
         experiment = replace(experiment, episodes=episodes)
     device = _device(experiment)
     joined = distributed.start(device)
     try:
         model = built(run.config, experiment, config, device)
+        _check_stage(run, model, config.training, before, experiment)
         return _run(run, model, experiment, config, load_both(experiment, device), quiet)
     finally:
         if joined:
@@ -94,6 +106,29 @@ def open_run(path: str | Path) -> FewShotRun:
         ValueError: The folder holds no run of a few-shot method.
     """
     return FewShotRun(Run.open(path))
+
+
+def _check_stage(
+    run: Run,
+    method: Method,
+    training: EpisodicTraining,
+    before: FewShotExperiment,
+    experiment: FewShotExperiment,
+) -> None:
+    """Refuse to go back into a stage: what later ones have learned belongs to what it left."""
+    newest = checkpoints.latest(run.checkpoints)
+    if newest is None or before == experiment:
+        return
+    last = int(checkpoints.load(newest)[0]["module.updates"]) - 1
+    stage, again = (
+        sum(last >= end for end in stage_ends(method.stages, number_of_updates(each, training)))
+        for each in (before, experiment)
+    )
+    if again < stage:
+        raise ValueError(
+            f"part {again + 1} of this training is over, but would go on with {experiment.episodes:,} episodes, of which "
+            "it is a share: what was learned after it would not fit. Train anew for as many"
+        )
 
 
 def _device(experiment: FewShotExperiment) -> torch.device:

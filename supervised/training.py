@@ -78,6 +78,8 @@ class FewShotTraining:
         done = int(self.module.updates)
         stage = sum(done >= end for end in self.stage_ends)
         seed = int(rng.integers(2**62))
+        if done in self.stage_ends:  # what follows may look at images by them
+            self.estimate_running()
         if stage < len(self.method.stages):
             draw = torch.Generator().manual_seed(seed + distributed.rank())
             data = self.method.stages[stage].draw(self.train, draw, min(done / self.updates, 1 - 1e-9))

@@ -140,6 +140,16 @@ def features_file(folder: Path, split: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
+def settled(data: str) -> str:
+    """The name of a data set as it is, and a folder by its absolute path, which holds wherever one is."""
+    return data if data in DATASETS or not Path(data).exists() else str(Path(data).resolve())
+
+
+def characters(data: str) -> bool:
+    """Whether a data set is of drawn characters, for which a small network is enough."""
+    return data.startswith("omniglot") or data == "strokes"
+
+
 def holds_features(data: str) -> bool:
     """Whether some data are a folder with features of images, not images."""
     return data not in DATASETS and any(features_file(Path(data), split) for split in SPLITS)

@@ -73,7 +73,8 @@ def _store(images: Path, labels: Path, size: int) -> ClassStore:
 
 def _names(found: dict[str, Any], kind: str) -> list[str]:
     """Class of each image, by name where there are names; classes of one name are told apart by their number."""
-    numbers = [int(number) for number in found[f"label_{kind}"]]
+    key = "labels" if kind == "specific" and "labels" in found else f"label_{kind}"
+    numbers = [int(number) for number in found[key]]
     names = found.get(f"label_{kind}_str")
     return [f"{number:03d} {names[number]}" if names is not None else f"{number:03d}" for number in numbers]
 
@@ -83,7 +84,9 @@ def _pictures(path: Path, size: int) -> Tensor:
     if path.suffix == ".npz":
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-                return resized(found["images"], size)
+                return resized(
+                    np.ascontiguousarray(found["images"][..., ::-1]), size
+                )  # blue, green, red there
         except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise broken(path, error) from None
     encoded = _unpickled(path)

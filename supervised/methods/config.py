@@ -24,6 +24,10 @@ class Backbone:
     activation: Literal["relu", "leaky_relu", "silu"] = "relu"
     """Nonlinearity of every block."""
 
+    def __post_init__(self):
+        if self.channels < 1:
+            raise ValueError(f"backbone.channels={self.channels}, expected 1 or more")
+
 
 @dataclass(frozen=True)
 class EpisodicTraining:
@@ -71,8 +75,20 @@ class EpisodicTraining:
     """States with the best validations that are kept, for `metarl fewshot evaluate --ensemble`."""
 
     def __post_init__(self):
-        if self.kept < 1:
-            raise ValueError(f"training.kept={self.kept}, expected 1 or more")
+        for name in ("query", "tasks", "kept"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"training.{name}={getattr(self, name)}, expected 1 or more")
+        for name, least in (("way", 2), ("shot", 1), ("decay_every", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"training.{name}={value}, expected {least} or more")
+        if not self.lr > 0:
+            raise ValueError(f"training.lr={self.lr}, expected a number above 0")
+        for share in self.milestones:
+            if not 0 <= share <= 1:
+                raise ValueError(
+                    f"training.milestones: {share}, expected shares of the training, from 0 to 1"
+                )
 
 
 @dataclass(frozen=True)

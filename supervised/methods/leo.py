@@ -156,7 +156,13 @@ def penalties(config: Config, params: Params, fast: Params, spread: Spread) -> T
 def _latent_stage(
     config: Config, features: Callable[..., tuple[Tensor, Tensor]], size: int, way: int, shot: int
 ) -> Stage:
-    """Training on episodes, with noise."""
+    """Training on episodes, with noise.
+
+    A network that was trained before and is frozen gives the same features as in testing: by the averages that hold when
+    this part begins.
+    """
+    fixed = config.frozen and config.pretraining > 0
+    statistics: Statistics = "running" if fixed else config.training.statistics
 
     def prepare(episodes: Episode, generator: torch.Generator) -> tuple[Episode, Noise]:
         (tasks, number), way = episodes.support_labels.shape, episodes.way
@@ -171,7 +177,7 @@ def _latent_stage(
 
     def one(params: Params, prepared: tuple[Episode, Noise]) -> tuple[Tensor, dict[str, Tensor]]:
         episode, noise = prepared
-        support, query = features(params, episode, config.training.statistics)
+        support, query = features(params, episode, statistics)
         fast, spread = inner_loop(config, params, support, episode.support_labels, episode.way, noise)
         scores = scores_of(query, fast["weights"])
         loss = F.cross_entropy(scores, episode.query_labels) + penalties(config, params, fast, spread)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from metarl.adaptation import inner_steps
 from metarl.nn import BatchNorm
 from metarl.supervised.episode_stage import episode_stage
-from metarl.supervised.inner_loop import ADAPTED, Learner, in_testing, learner, sgd, with_ways
+from metarl.supervised.inner_loop import Learner, in_testing, learner, patterns_of, sgd, with_ways
 from metarl.supervised.methods.config import InnerLoop, Statistics
 from metarl.supervised.methods.method import Method, Params
 from metarl.supervised.presets.maml_plus_plus import Config
@@ -201,7 +201,7 @@ def _last(
 def _adapted(params: Params, norms: StepNorms, inner: InnerLoop) -> list[str]:
     """Names that the inner loop changes: not those of norms that have scale and shift of every step."""
     fixed = {f"net.{name}.{key}" for name in norms.names for key in ("weight", "bias") if norms.affine}
-    return [name for name in adapted_names(params, ADAPTED[inner.adapted]) if name not in fixed]
+    return [name for name in adapted_names(params, patterns_of(inner.adapted, params)) if name not in fixed]
 
 
 def _rule(config: Config, module: nn.Module) -> UpdateRule:

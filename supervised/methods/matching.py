@@ -100,7 +100,7 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
         scores = log_attention(factor * closeness(query, support, config.distance), labels, episode.way)
         return F.nll_loss(scores, episode.query_labels), scores
 
-    return Method(module, task, embeds=True)
+    return Method(module, task, embeds=context is None)  # the order of reading is found in the images
 
 
 def log_attention(weights: Tensor, labels: Tensor, way: int) -> Tensor:

@@ -8,7 +8,7 @@ other differences are those of `metarl.supervised.methods.maml`.
 """
 
 from metarl.preconditioners import MetaCurvature
-from metarl.supervised.inner_loop import ADAPTED, gradient_method, learner, sgd
+from metarl.supervised.inner_loop import gradient_method, learner, patterns_of, sgd
 from metarl.supervised.methods.method import Method
 from metarl.supervised.presets.meta_curvature import Config
 from metarl.update_rules import register
@@ -27,5 +27,8 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
     network = learner(config.backbone, image, min(classes, config.training.way or way))
     rule = MetaCurvature(sgd(config.inner), plain=("head.*",))
     params = dict(network.module.named_parameters())
-    register(network.module, rule.init(params, max(1, config.inner.steps), ADAPTED[config.inner.adapted]))
+    register(
+        network.module,
+        rule.init(params, max(1, config.inner.steps), patterns_of(config.inner.adapted, params)),
+    )
     return gradient_method(network, rule, config.inner)

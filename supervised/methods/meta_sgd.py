@@ -8,7 +8,7 @@ Differences from the paper: those of `metarl.supervised.methods.maml`; step size
 paper draws them; with several inner steps all share the same.
 """
 
-from metarl.supervised.inner_loop import ADAPTED, gradient_method, learner
+from metarl.supervised.inner_loop import gradient_method, learner, patterns_of
 from metarl.supervised.methods.method import Method
 from metarl.supervised.presets.meta_sgd import Config
 from metarl.update_rules import LearnedSGD, register
@@ -28,5 +28,5 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
     network = learner(config.backbone, image, min(classes, config.training.way or way))
     rule = LearnedSGD(inner.lr, per="parameter", shared_over_steps=True, clip=inner.clip, clip_by="value")
     start = dict(network.module.named_parameters())
-    register(network.module, rule.init(start, max(1, inner.steps), ADAPTED[inner.adapted]))
+    register(network.module, rule.init(start, max(1, inner.steps), patterns_of(inner.adapted, start)))
     return gradient_method(network, rule, inner)

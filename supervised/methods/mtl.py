@@ -82,7 +82,13 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
     network = learner(config.backbone, image, min(classes, config.training.way or way))
     module = network.module
     module.classifier = nn.Linear(module.net.feature_size, classes)
-    register(module, scale_and_shift(module.net))
+    learned = scale_and_shift(module.net)
+    if not any(name.startswith("factors.") for name in learned):
+        raise ValueError(
+            f"MTL learns a factor for every kernel, but the backbone '{config.backbone.name}' has no convolutions: take "
+            "another backbone, or another method"
+        )
+    register(module, learned)
     module.hard = HardClasses(config.pool)
 
     def task(
@@ -145,7 +151,7 @@ def _pretraining(config: Config, net: Callable[..., Tensor]) -> Stage:
         loss,
         own.share,
         EpisodicTraining(
-            optimizer="sgd",
+            optimizer=own.optimizer,
             lr=own.lr,
             momentum=own.momentum,
             weight_decay=own.weight_decay,

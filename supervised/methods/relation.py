@@ -75,6 +75,10 @@ class Comparison(nn.Module):
     def __init__(self, maps: tuple[int, int, int], norm: str = "batch", filters: int = 64, units: int = 8):
         super().__init__()
         channels, *sides = maps
+        if not sides:
+            raise ValueError(
+                f"a relation network compares maps, but the backbone gives {channels} numbers: take one of convolutions"
+            )
         if min(sides) < SMALLEST:
             raise ValueError(
                 f"a relation network compares maps of at least {SMALLEST}x{SMALLEST}, but the backbone gives "

@@ -28,7 +28,7 @@ from metarl import distributed
 from metarl.adaptation import inner_steps
 from metarl.supervised.episode_stage import episode_stage
 from metarl.supervised.episodes import Episode
-from metarl.supervised.inner_loop import ADAPTED, Learner, learner, with_ways
+from metarl.supervised.inner_loop import Learner, learner, patterns_of, with_ways
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method, Params
 from metarl.supervised.presets.reptile import Config
@@ -87,7 +87,7 @@ class Memory(nn.Module):
     def __init__(self, module: nn.Module):
         super().__init__()
         params = dict(module.named_parameters())
-        self.shapes = {name: params[name].shape for name in adapted_names(params, ADAPTED["all"])}
+        self.shapes = {name: params[name].shape for name in adapted_names(params, patterns_of("all", params))}
         self.register_buffer("squares", torch.zeros(sum(shape.numel() for shape in self.shapes.values())))
         self.register_buffer("steps", torch.zeros(()))
 
@@ -135,14 +135,14 @@ def reptile_task(
         lambda fast, part: network.support_loss(fast, part, statistics),
         minibatches(episode, batch, steps),
         rule=AdamWithoutMomentum(config.inner.lr),
-        adapted=ADAPTED[config.inner.adapted],
+        adapted=patterns_of(config.inner.adapted, start),
         first_order=True,
     ):
         pass
     fast = {name: each.detach() for name, each in fast.items()}
     scores = network.query_scores(fast, episode, statistics)
     value = query_loss(scores, episode).detach()
-    moved = adapted_names(start, ADAPTED[config.inner.adapted])
+    moved = adapted_names(start, patterns_of(config.inner.adapted, start))
     distance = torch.stack([(start[name] - fast[name]).square().sum() for name in moved]).sum() / 2
     after = {name: each for name, each in fast.items() if name.startswith(RULE_PREFIX)}
     return value + (distance - distance.detach()), scores, after

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from metarl.preconditioners import TNet
 from metarl.supervised.episode_stage import prepared_stage
-from metarl.supervised.inner_loop import ADAPTED, gradient_method, learner, sgd
+from metarl.supervised.inner_loop import gradient_method, learner, patterns_of, sgd
 from metarl.supervised.methods.method import Method, Params, Stage, Task
 from metarl.supervised.presets.t_net import Config
 from metarl.supervised.task_kinds import measure_of
@@ -40,7 +40,7 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
     network = learner(config.backbone, image, min(classes, config.training.way or way))
     rule = TNet(sgd(config.inner), config.masked, config.temperature, plain=("head.*",))
     params = dict(network.module.named_parameters())
-    learned = rule.init(params, max(1, config.inner.steps), ADAPTED[config.inner.adapted])
+    learned = rule.init(params, max(1, config.inner.steps), patterns_of(config.inner.adapted, params))
     register(network.module, learned)
     method = gradient_method(network, rule, config.inner)
     if not config.masked:

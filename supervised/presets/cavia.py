@@ -6,8 +6,8 @@ is 1, of a mean loss, in the paper as here; results hardly depend on it, since w
 
 from dataclasses import dataclass, field
 
+from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining, InnerLoop
-from metarl.supervised.presets.maml import characters
 
 
 @dataclass(frozen=True)

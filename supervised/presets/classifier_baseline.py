@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
 
 Augment = Literal["none", "crop", "resized_crop", "affine"]
@@ -58,11 +59,6 @@ def check(batch: int, augment: str, scale: float) -> None:
         raise ValueError(f"augment={augment!r}, expected one of {', '.join(get_args(Augment))}")
     if not scale > 0:
         raise ValueError(f"scale={scale}, expected a number above 0")
-
-
-def characters(data: str) -> bool:
-    """Whether a data set is of drawn characters, for which a small network is enough."""
-    return data.startswith("omniglot") or data == "strokes"
 
 
 def batch_for(data: str) -> int:

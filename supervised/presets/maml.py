@@ -8,6 +8,7 @@ going with it, and the step is 0.4.
 
 from dataclasses import dataclass, field
 
+from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining, InnerLoop
 
 POINTS = 10
@@ -35,11 +36,6 @@ def episodes(query: int, tasks: int, max_grad_value: float | None = None) -> Epi
         test_statistics="transductive",
         max_grad_value=max_grad_value,
     )
-
-
-def characters(data: str) -> bool:
-    """Whether a data set is of drawn characters."""
-    return data.startswith("omniglot") or data == "strokes"
 
 
 def backbone_for(data: str) -> Backbone:

@@ -6,9 +6,10 @@ as in the authors' configurations.
 
 from dataclasses import dataclass, field
 
+from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining, InnerLoop
 from metarl.supervised.presets import maml
-from metarl.supervised.presets.maml import backbone_for, characters
+from metarl.supervised.presets.maml import backbone_for
 
 
 @dataclass(frozen=True)

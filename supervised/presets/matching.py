@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
 from metarl.supervised.presets.prototypical import Distance, check
 
@@ -41,5 +42,5 @@ def config_for(data: str, way: int, shot: int) -> Config:
         way: Classes of an episode in testing, and of training.
         shot: Support images of each class, likewise.
     """
-    query = 5 if data.startswith("omniglot") or data == "strokes" else 15
+    query = 5 if characters(data) else 15
     return Config(training=EpisodicTraining(query=query))

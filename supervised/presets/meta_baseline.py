@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, field
 
+from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
 from metarl.supervised.presets.classifier_baseline import (
     OPTIMISERS,
     Augment,
     backbone_for,
     batch_for,
-    characters,
     check,
     milestones_for,
 )

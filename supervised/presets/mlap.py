@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
-from metarl.supervised.presets.classifier_baseline import characters
 
 Bound = Literal["mcallester", "seeger", "catoni", "pentina-lampert", "variational"]
 """Names of PAC-Bayes bounds; the last is an objective and no bound."""

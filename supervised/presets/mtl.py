@@ -1,16 +1,16 @@
 """Settings of MTL (Sun et al. 2019), those of the authors' PyTorch code where it differs from their first."""
 
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import Literal, get_args
 
+from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining, InnerLoop
-from metarl.supervised.presets.classifier_baseline import Augment
-from metarl.supervised.presets.maml import characters
+from metarl.supervised.presets.classifier_baseline import OPTIMISERS, Augment
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How all training classes are classified, by SGD."""
+    """How all training classes are classified."""
 
     share: float = 0.5
     """Share of the updates, above 0 and below 1."""
@@ -18,11 +18,13 @@ class Pretraining:
     """Images of one update."""
     augment: Augment = "affine"
     """Random changes of these images."""
-    lr: float = 0.1
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Of this part; for photographs SGD."""
+    lr: float = 2e-3
     """First step size."""
-    momentum: float = 0.9
+    momentum: float = 0.0
     """Of SGD."""
-    weight_decay: float = 5e-4
+    weight_decay: float = 0.0
     """Factor of the squared length of the weights in the loss (times one half)."""
     decay: float = 0.2
     """Factor of the step size at every milestone."""
@@ -37,6 +39,8 @@ class Pretraining:
         if self.augment not in get_args(Augment):
             expected = ", ".join(get_args(Augment))
             raise ValueError(f"pretraining.augment={self.augment!r}, expected one of {expected}")
+        if self.optimizer not in ("adam", "sgd"):
+            raise ValueError(f"pretraining.optimizer={self.optimizer!r}, expected 'adam' or 'sgd'")
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def episodes() -> EpisodicTraining:
 
 
 def config_for(data: str, way: int, shot: int) -> Config:
-    """The paper's settings for photographs, with a ResNet-12; for characters a Conv4-64, trained in the same way.
+    """The paper's settings for photographs, with a ResNet-12; for characters a Conv4-64, pre-trained by Adam.
 
     Args:
         data: Name of a data set.
@@ -86,4 +90,4 @@ def config_for(data: str, way: int, shot: int) -> Config:
     if characters(data):
         return Config()
     net = Backbone("resnet12", channels=80, activation="leaky_relu")
-    return Config(net, pretraining=Pretraining(augment="resized_crop"))
+    return Config(net, pretraining=Pretraining(augment="resized_crop", **OPTIMISERS[False]))

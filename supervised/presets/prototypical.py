@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
 
 Distance = Literal["squared", "cosine"]
@@ -48,6 +49,6 @@ def config_for(data: str, way: int, shot: int) -> Config:
         way: Classes of an episode in testing (the ways of training do not depend on it).
         shot: Support images of each class.
     """
-    if data.startswith("omniglot") or data == "strokes":
+    if characters(data):
         return Config(training=EpisodicTraining(way=60, query=5, decay_every=2000))
     return Config(training=EpisodicTraining(way=30 if shot == 1 else 20, decay_every=2000))

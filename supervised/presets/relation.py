@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
 
 CHOICES = {"loss": ("mse", "cross-entropy"), "pool": ("sum", "mean")}
@@ -45,7 +46,7 @@ def config_for(data: str, way: int, shot: int) -> Config:
         way: Classes of an episode in testing, and of training.
         shot: Support images of each class, likewise.
     """
-    drawings = data.startswith("omniglot") or data == "strokes"
+    drawings = characters(data)
     queries = (10, 15) if not drawings else (15, 19) if way < 20 else (5, 10)
     training = EpisodicTraining(query=queries[shot == 1], decay_every=100_000, max_grad_norm=0.5)
     return Config(training=training)

@@ -6,8 +6,9 @@ shows those of whole query batches beside. Step sizes are Adam's, they do not de
 
 from dataclasses import dataclass, field
 
+from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining, InnerLoop
-from metarl.supervised.presets.maml import backbone_for, characters
+from metarl.supervised.presets.maml import backbone_for
 
 
 @dataclass(frozen=True)

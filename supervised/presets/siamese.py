@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
 
 
@@ -43,5 +44,5 @@ def config_for(data: str, way: int, shot: int) -> Config:
     if data == "omniglot-lake":
         training = EpisodicTraining(lr=1e-4, decay=0.99, decay_every=1000, query=1)
         return Config(Backbone("koch", norm="none"), training, pairs=128, bias=0.0, affine=True)
-    drawings = data.startswith("omniglot") or data == "strokes"
+    drawings = characters(data)
     return Config(training=EpisodicTraining(way=20, query=5 if drawings else 15, decay_every=10_000))

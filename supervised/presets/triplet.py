@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
 
 CHOICES = {"loss": ("softmax", "margin"), "mining": ("semi-hard", "all")}
@@ -41,6 +42,6 @@ def config_for(data: str, way: int, shot: int) -> Config:
         way: Classes of an episode in testing (the ways of training do not depend on it).
         shot: Support images of each class.
     """
-    drawings = data.startswith("omniglot") or data == "strokes"
+    drawings = characters(data)
     training = EpisodicTraining(way=20, query=5 if drawings else 10, decay_every=10_000)
     return Config(training=training)

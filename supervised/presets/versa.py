@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
-from metarl.supervised.presets.classifier_baseline import characters
 
 
 def _training(tasks: int, lr: float = 1e-4) -> EpisodicTraining:

@@ -97,6 +97,14 @@ def test_what_is_held_follows_batches_and_parameters(without_gpu):
     assert len(calls) == 1 + 1 + 4, "to warm up, to record, and in every replay of a stand-in"
 
 
+def test_where_nothing_is_trained_nothing_is_recorded(without_gpu):
+    graphed = GraphedLoss(adapted_loss)
+    frozen = {name: each.detach() for name, each in parameters("cpu").items()}
+    for number in range(3):
+        data = batch(number, "cpu")
+        assert graphed(frozen, data)[0] == adapted_loss(frozen, data)[0]
+
+
 def test_what_cannot_be_recorded_is_computed_as_ever(without_gpu, monkeypatch):
     def refused(*args, **options):
         raise RuntimeError("not allowed while a stream is capturing\nand more")

@@ -95,6 +95,16 @@ def test_a_stopped_training_ends_it_and_is_gone_on_with(plan, monkeypatch):
     assert len([each for each in (table.parent / "runs").rglob("run.json")]) == 2
 
 
+def test_a_folder_is_the_same_data_wherever_one_is(plan, tmp_path, monkeypatch):
+    (tmp_path / "pictures").mkdir()
+    monkeypatch.chdir(tmp_path)
+    near, far = (
+        [job.settings for job in jobs(replace(plan, data=str(data)))]
+        for data in ("pictures", tmp_path / "pictures")
+    )
+    assert near == far
+
+
 def test_a_failure_is_noted_and_tried_again(plan, monkeypatch):
     evaluate = runs.FewShotRun.evaluate
 

@@ -29,17 +29,6 @@ def test_a_turned_class_is_rot90_of_its_pictures(turn):
     torch.testing.assert_close(found, torch.rot90(turned.pictures(index), turn, (2, 3)))
 
 
-def test_a_picture_of_each_class_is_of_that_class():
-    plain = store(rotations=4)
-    classes = torch.tensor([0, 1, 6, 7]).repeat(50)
-    found = plain.labelled(classes, torch.Generator().manual_seed(0))
-    for number, picture in zip(classes.tolist(), found, strict=True):
-        rows = range(2) if number % 2 == 0 else range(2, 5)
-        members = torch.rot90(plain.pictures(torch.tensor(list(rows))), number // 2, (2, 3))
-        assert any(torch.equal(picture, each) for each in members)
-    assert len({tuple(each.flatten().tolist()) for each in found[classes == 1]}) == 3
-
-
 def test_a_subset_keeps_what_belongs_to_its_classes():
     chosen = store(groups=["x", "y"], mean=(0.1, 0.2)).subset([1])
     assert (chosen.names, chosen.groups, chosen.starts.tolist()) == (["b"], ["y"], [0, 3])

@@ -79,6 +79,29 @@ def test_more_episodes_begin_with_those_of_fewer_and_other_seeds_are_others(stor
 def test_one_episode_has_no_interval():
     with pytest.raises(ValueError, match="episodes=1"):
         Protocol(5, 1, 15, 1)
+    with pytest.raises(ValueError, match="way=1, expected 2"):
+        Protocol(1, 1)
+    with pytest.raises(ValueError, match="seed=-1, expected 0"):
+        Protocol(5, 1, seed=-1)
+
+
+def estimated(method, store):
+    """Running averages from three episodes."""
+    draw, params = EpisodeSampler(store, 5, 1, 2), dict(method.module.named_parameters())
+    with torch.no_grad():
+        batches = (pytree.tree_map(lambda each: each[0], draw.draw(1, seeded(1, n))) for n in range(3))
+        estimate_running(method.module, lambda episode: method.task(params, episode, "joint"), batches)
+
+
+def test_full_context_reads_images_in_an_order_of_their_own(store, monkeypatch):
+    config = replace(preset("matching", "strokes", 5, 1), full_context=True)
+    config = replace(config, backbone=replace(config.backbone, channels=4))
+    method = build("matching", config, store.image, 9, 5, 1)
+    estimated(method, store)
+    protocol = Protocol(5, 2, 3, 12)
+    usual = judge(method, store, protocol, ["running"])["running"]
+    monkeypatch.setattr(evaluation, "WORTH", 0)
+    assert judge(method, store, protocol, ["running"])["running"].loss == usual.loss
 
 
 @pytest.mark.parametrize("name", ["prototypical", "relation", "siamese", "gaussian-prototypical", "matching"])
@@ -86,11 +109,7 @@ def test_known_features_give_the_accuracies_that_images_give(store, monkeypatch,
     torch.manual_seed(0)
     config = preset(name, "strokes", 5, 1)
     method = build(name, replace(config, backbone=replace(config.backbone, channels=4)), store.image, 9, 5, 1)
-    draw, forward = EpisodeSampler(store, 5, 1, 2), method.task
-    params = dict(method.module.named_parameters())
-    with torch.no_grad():
-        batches = (pytree.tree_map(lambda each: each[0], draw.draw(1, seeded(1, n))) for n in range(3))
-        estimate_running(method.module, lambda episode: forward(params, episode, "joint"), batches)
+    estimated(method, store)
     monkeypatch.setattr(evaluation, "WORTH", 0)
     sizes = []
     monkeypatch.setattr(

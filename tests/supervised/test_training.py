@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from metarl import checkpoints
 from metarl.meta_optimizers import GradientSteps
 from metarl.nn import conv2d
-from metarl.supervised import building, runs, training
+from metarl.supervised import building, preset, runs, training
 from metarl.supervised.evaluation import Judged
 from metarl.supervised.methods import build
 from metarl.supervised.methods.config import EpisodicTraining
@@ -145,6 +145,18 @@ def test_a_longer_training_has_later_milestones(tmp_path):
     assert rates == [1e-3] * (UPDATES // 2) + [5e-4] * (UPDATES // 2)
     longer = runs.resume(run.path, episodes=48, quiet=True).run.metrics()["train/lr"]
     assert longer == [*rates, *[5e-4] * UPDATES]  # half of 24 updates had been done before
+
+
+def test_a_longer_training_does_not_go_back_into_a_stage(tmp_path):
+    usual = preset("meta-baseline", "strokes", 5, 1)
+    episodic = replace(usual.training, way=5, query=2, tasks=2)
+    config = replace(
+        usual, training=episodic, pretraining=0.5, backbone=replace(usual.backbone, channels=4), batch=4
+    )
+    run = runs.train("meta-baseline", front.experiment(tmp_path), config, quiet=True).run
+    assert run.metrics()["train/stage"][-1] == 1.0
+    with pytest.raises(ValueError, match=r"part 1 of this training is over.*48 episodes"):
+        runs.resume(run.path, episodes=48, quiet=True)
 
 
 def test_step_size_halves_every_so_many_updates(tmp_path):

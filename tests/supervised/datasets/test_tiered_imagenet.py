@@ -26,7 +26,7 @@ def fill(root, short="val", labels=LABELS, numbers=(10, 20, 30, 40), how="png"):
         write(root / DATA, {f"{short}_images_png.pkl": pickle.dumps(encoded(numbers))})
     else:
         images = np.stack([np.broadcast_to(np.array(colour(n), np.uint8), (84, 84, 3)) for n in numbers])
-        np.savez(root / DATA / f"{short}_images.npz", images=images)
+        np.savez(root / DATA / f"{short}_images.npz", images=images[..., ::-1])  # blue, green, red
 
 
 @pytest.mark.parametrize("how", ["png", "npz"])
@@ -38,8 +38,9 @@ def test_both_forms_and_classes_of_one_name(root, how):
     assert store.groups == ["000 bird", "000 bird", "001 machine"]
 
 
-def test_labels_without_names(root):
-    fill(root, "test", {"label_specific": [1, 0, 1, 0]})
+@pytest.mark.parametrize("key", ["label_specific", "labels"])
+def test_labels_without_names(root, key):
+    fill(root, "test", {key: [1, 0, 1, 0]})
     store = load(DATA, "test", root=root, size=12)
     assert reds(store) == [("000", 20), ("000", 40), ("001", 10), ("001", 30)]
     assert store.groups is None

@@ -167,8 +167,32 @@ def test_the_second_part_trains_codec_and_step_sizes():
     assert set(first.parameters) == set(params) - set(second.parameters)
 
 
+def averaged(method):
+    """Batch norms with running averages of some kind."""
+    for name, buffer in method.module.net.named_buffers():
+        start = 1.0 if name.endswith("recorded") else 0.5
+        buffer.copy_(torch.linspace(start, 1.5, buffer.numel()).view_as(buffer))
+
+
+@pytest.mark.parametrize(("frozen", "statistics"), [(True, "running"), (False, "batch")])
+def test_a_frozen_network_gives_the_features_of_testing(frozen, statistics):
+    config = small(frozen=frozen)
+    method, params = made(config, "leo")
+    averaged(method)
+    drawn, noise = episodes(1), noise_for(config, 1)
+    images = torch.cat([drawn.support[0], drawn.query[0]])
+    features = F.normalize(method.module.net(images, statistics), dim=-1)
+    support, query = features.split([len(drawn.support[0]), len(drawn.query[0])])
+    one = Noise(*(each[0] for each in noise))
+    fast, spread = inner_loop(config, params, support, drawn.support_labels[0], WAY, one)
+    wanted = F.cross_entropy(scores_of(query, fast["weights"]), drawn.query_labels[0])
+    found = method.stages[1].loss(params, (drawn, noise))[0]
+    torch.testing.assert_close(found, wanted + penalties(config, params, fast, spread))
+
+
 def test_episodes_leave_a_frozen_network_as_it_is():
     method, params = made(small(), "leo")
+    averaged(method)
     batch = (episodes(2), noise_for(small(), 2))
     grads = gradients(method.stages[1].loss(params, batch)[0], params)
     moved = {name.partition(".")[0] for name, each in grads.items() if each.any()}
