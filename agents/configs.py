@@ -103,6 +103,8 @@ class OuterConfig:
     """Credit the sampling before adaptation by explicit score terms (E-MAML); belongs to the log_prob estimator."""
     lr: float = 3e-3
     """Adam's step size (ppo), or the share of the way to the adapted parameters (reptile)."""
+    step_size_lr: float = 0.01
+    """Adam's step size for learned inner step sizes, as a share of where each of them starts (ppo)."""
     epochs: int = 5
     """Passes over one batch (ppo)."""
     minibatches: int = 1
@@ -158,6 +160,12 @@ class MetaPolicyGradient:
             raise ValueError(
                 "sampling.unit='lifetime' adapts on episodes that adapted policies sampled: it needs outer.step='ppo', "
                 "and inner.estimator='lvc' or 'dice' with outer.score_terms=False"
+            )
+        if self.sampling.unit == "lifetime" and (self.outer.before > 0 or self.outer.inner_kl > 0):
+            raise ValueError(
+                f"outer.before={self.outer.before}, outer.inner_kl={self.outer.inner_kl} with sampling.unit='lifetime': "
+                "what is adapted on was sampled by other policies than the one before adaptation, and the first episode "
+                "counts as it is; set both to 0"
             )
         if self.sampling.unit == "lifetime" and self.sampling.trajectories != 1:
             raise ValueError(
@@ -218,6 +226,7 @@ def _refuse_out_of_range(config: MetaPolicyGradient) -> None:
         ),
         ("sampling.discount", sampling.discount, 0 < sampling.discount <= 1, "in (0, 1]"),
         ("sampling.gae_lambda", sampling.gae_lambda, 0 <= sampling.gae_lambda <= 1, "in [0, 1]"),
+        ("sampling.reward_scale", sampling.reward_scale, sampling.reward_scale > 0, "above 0"),
         ("inner.steps", inner.steps, inner.steps >= 1, "1 or more"),
         ("inner.lr", inner.lr, inner.lr > 0, "above 0"),
         (
@@ -238,6 +247,7 @@ def _refuse_out_of_range(config: MetaPolicyGradient) -> None:
             outer.before == 0 or (outer.before > 0 and outer.step == "ppo"),
             "0 or more, with outer.step='ppo'",
         ),
+        ("outer.step_size_lr", outer.step_size_lr, outer.step_size_lr > 0, "above 0"),
         ("outer.epochs", outer.epochs, outer.epochs >= 1, "1 or more"),
         (
             "outer.minibatches",
@@ -245,7 +255,19 @@ def _refuse_out_of_range(config: MetaPolicyGradient) -> None:
             outer.minibatches == 1 or (outer.step == "ppo" and 1 <= outer.minibatches <= sampling.tasks),
             "1, or with outer.step='ppo' up to sampling.tasks",
         ),
+        ("outer.clip", outer.clip, outer.clip > 0, "above 0"),
         ("outer.max_kl", outer.max_kl, outer.max_kl > 0, "above 0"),
+        ("outer.cg_steps", outer.cg_steps, outer.cg_steps >= 1, "1 or more"),
+        ("outer.damping", outer.damping, outer.damping >= 0, "0 or more"),
+        ("outer.backtracks", outer.backtracks, outer.backtracks >= 1, "1 or more"),
+        ("outer.inner_kl", outer.inner_kl, outer.inner_kl >= 0, "0 or more"),
+        (
+            "outer.max_grad_norm",
+            outer.max_grad_norm,
+            outer.max_grad_norm is None or outer.max_grad_norm > 0,
+            "above 0",
+        ),
+        ("policy.context_size", config.policy.context_size, config.policy.context_size >= 0, "0 or more"),
         (
             "policy.hidden",
             config.policy.hidden,

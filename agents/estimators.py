@@ -5,6 +5,8 @@ Pure functions. Time is the last axis; what stands before it (trajectories, task
 Legend: H time steps; `mask` is 1 while the episode runs and 0 after it has ended.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -57,19 +59,25 @@ def _discounted_sum(x_H: Tensor, factor: float) -> Tensor:
     return torch.stack(sums[::-1], dim=-1)
 
 
-def standardize(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def standardize(x: Tensor, mask: Tensor, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Shift and scale each task's unmasked entries to mean 0 and standard deviation 1.
 
     Args:
         x: Shape (..., B, H).
         mask: 1 for entries that count, same shape.
+        groups: Number of a group for each row, (..., B): every group is shifted to mean 0 by itself. Unset, one group.
 
     Returns:
         The result, zero where masked, and the standard deviation that was divided by, shape (...).
     """
     dims = (-2, -1)
     count = mask.sum(dims, keepdim=True).clamp(min=1)
-    mean = (x * mask).sum(dims, keepdim=True) / count
+    if groups is None:
+        mean = (x * mask).sum(dims, keepdim=True) / count
+    else:
+        alike = (groups.unsqueeze(-1) == groups.unsqueeze(-2)).to(x.dtype)
+        sums, counts = (alike @ each.to(x.dtype).sum(-1, keepdim=True) for each in (x * mask, mask))
+        mean = sums / counts.clamp(min=1)
     std = (((x - mean).square() * mask).sum(dims, keepdim=True) / count).sqrt() + 1e-8
     return (x - mean) / std * mask, std.squeeze(-1).squeeze(-1)
 
@@ -154,14 +162,15 @@ def score_term(
 def importance_weights(log_ratio_BH: Tensor, mask_BH: Tensor, kind: str, clip: float) -> Tensor:
     """Weights for trajectories that another policy sampled (Al-Shedivat et al. 2018, eq. 9).
 
-    Ratios are multiplied as sums of logarithms, and these are clipped before they are raised.
+    Ratios are multiplied as sums of logarithms. Weights of more than one step are divided by their mean over all steps
+    (weighted importance sampling): where every trajectory is unlikely by now, an update would be next to nothing.
 
     Args:
         log_ratio_BH: Log-probability of each action under the policy in question less that under the one that sampled.
         mask_BH: 1 for steps that belong to an episode.
         kind: `trajectory` (the product over the whole episode, the paper's), `per_decision` (over the actions up to each
             step), `step` (each action by itself) or `none` (1).
-        clip: The logarithm of a weight lies in [-clip, clip].
+        clip: The logarithm of a weight lies in [-clip, clip] (after that division).
 
     Returns:
         Shape (..., B, H), without gradient.
@@ -173,6 +182,11 @@ def importance_weights(log_ratio_BH: Tensor, mask_BH: Tensor, kind: str, clip: f
         log_weights_BH = log_ratio_BH.cumsum(-1)
     else:
         log_weights_BH = log_ratio_BH if kind == "step" else torch.zeros_like(log_ratio_BH)
+    if kind in ("trajectory", "per_decision"):
+        kept_BH = log_weights_BH.masked_fill(mask_BH == 0, -math.inf).flatten(-2)
+        mean = kept_BH.logsumexp(-1) - mask_BH.sum((-2, -1)).clamp(min=1).log()
+        mean = torch.where(mean.isfinite(), mean, torch.zeros_like(mean))
+        log_weights_BH = log_weights_BH - mean.unsqueeze(-1).unsqueeze(-1)
     return log_weights_BH.clamp(-clip, clip).exp()
 
 

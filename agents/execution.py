@@ -46,7 +46,11 @@ class Episode:
 
 
 def adapt_to_buffer(
-    adaptation: PolicyAdaptation, start: Params, buffer: Trajectories, config: MetaPolicyGradient
+    adaptation: PolicyAdaptation,
+    start: Params,
+    buffer: Trajectories,
+    config: MetaPolicyGradient,
+    groups: Tensor | None = None,
 ) -> tuple[Params, list[Valued], dict[str, np.ndarray]]:
     """The inner loop on episodes that other policies sampled.
 
@@ -55,6 +59,8 @@ def adapt_to_buffer(
         start: Meta-parameters, every tensor with a leading axis T.
         buffer: The last episodes of each lifetime, (T, B, H).
         config: Steps, valuation and importance weights.
+        groups: Number of the task of every episode, (T, B): what a task's episodes are worth is seen beside one another,
+            not beside those of harder tasks. Unset, they are all of one task.
 
     Returns:
         Adapted parameters (where they are not finite, the starting ones); what each inner step was taken on, weights
@@ -65,7 +71,9 @@ def adapt_to_buffer(
     for rows in torch.arange(len(buffer.mask)).split(CHUNK):
         chunk = buffer.tasks(rows)
         params = {name: value[rows] for name, value in start.items()}
-        parts.append(_adapt_chunk(adaptation, params, chunk, config))
+        parts.append(
+            _adapt_chunk(adaptation, params, chunk, config, None if groups is None else groups[rows])
+        )
     adapted = {name: torch.cat([each[0][name] for each in parts]) for name in start}
     support = [
         {name: torch.cat([each[1][step][name] for each in parts]) for name in parts[0][1][step]}
@@ -78,16 +86,22 @@ def adapt_to_buffer(
 
 
 def _adapt_chunk(
-    adaptation: PolicyAdaptation, start: Params, buffer: Trajectories, config: MetaPolicyGradient
+    adaptation: PolicyAdaptation,
+    start: Params,
+    buffer: Trajectories,
+    config: MetaPolicyGradient,
+    groups: Tensor | None,
 ) -> tuple[Params, list[Valued], dict[str, Tensor]]:
     settings, params, support = config.execution, start, []
     sampled = buffer.log_probs
     before = _distribution(adaptation, start, buffer)
     size = effective_sample_size(log_probability(buffer.actions, *before) - sampled, buffer.mask)
     for step in range(config.inner.steps):
-        valued = adaptation.value_tasks(params, buffer, config.sampling)
+        valued = adaptation.value_tasks(params, buffer, config.sampling, groups)
         now = before if step == 0 else _distribution(adaptation, params, buffer)
-        log_ratio = log_probability(buffer.actions, *now) - sampled
+        # The weights alone tell who sampled: the surrogate is to see no other policy than the one it improves.
+        valued["log_probs"] = log_probability(buffer.actions, *now)
+        log_ratio = valued["log_probs"] - sampled
         valued["weights"] = importance_weights(log_ratio, buffer.mask, settings.importance, settings.clip)
         params = adaptation.step_tasks(params, valued, step)
         support.append(valued)
@@ -141,13 +155,15 @@ def episodes(
     Yields:
         Every episode, the first one without an adaptation before it.
     """
-    buffer: deque[Trajectories] = deque(maxlen=config.execution.buffer)
+    buffer: deque[tuple[Trajectories, Sequence[dict]]] = deque(maxlen=config.execution.buffer)
     watched, memory = Watched(env), None
     for number, tasks in enumerate(zip(*lifetimes, strict=True)):
         params, support, measures = start, [], {}
         if buffer and adapting:
-            together = Trajectories.side_by_side(buffer)
-            params, support, measures = adapt_to_buffer(adaptation, start, together, config)
+            several, tasks_of = zip(*buffer, strict=True)
+            together = Trajectories.side_by_side(several)
+            groups = _groups(tasks_of).to(together.mask.device)
+            params, support, measures = adapt_to_buffer(adaptation, start, together, config, groups)
         policy = policy_params(params)
         lived = rollout(
             watched, adaptation.policy, policy, normalizer, tasks, rngs, seeds=seeds[number], memory=memory
@@ -155,8 +171,14 @@ def episodes(
         if config.policy.memory == "lifetime":
             memory = lived.last_memory
         measures |= watched.measures()
-        buffer.append(lived)
+        buffer.append((lived, tasks))
         yield Episode(lived, params, support, measures)
+
+
+def _groups(tasks: Sequence[Sequence[dict]]) -> Tensor:
+    """Which of B episodes of T lifetimes have the same task: the number of the first one that has it, (T, B)."""
+    courses = [[str(task) for task in course] for course in zip(*tasks, strict=True)]
+    return torch.tensor([[course.index(task) for task in course] for course in courses])
 
 
 def live(

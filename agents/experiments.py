@@ -10,10 +10,11 @@ from metarl import devices, distributed
 from metarl.agents import preset
 from metarl.agents.agent_run import AgentRun
 from metarl.agents.building import Config, build, stored
-from metarl.agents.configs import MetaPolicyGradient, OuterConfig
+from metarl.agents.configs import MetaPolicyGradient
 from metarl.agents.dashboard import training_layout
 from metarl.agents.experiment import Experiment
 from metarl.agents.lifetimes import lifetime_groups
+from metarl.agents.meta_parameters import first_step_size
 from metarl.agents.self_play import SelfPlayConfig
 from metarl.agents.starting import start_from, wrestlers_of
 from metarl.configs import to_dict
@@ -21,6 +22,7 @@ from metarl.meta_optimizers import GradientSteps, TrustRegion
 from metarl.runs import Run
 from metarl.training import Schedule
 from metarl.training import train as run_training
+from metarl.update_rules import RULE_PREFIX
 
 
 def train(
@@ -97,17 +99,25 @@ def _run(run: Run, algorithm: Any, experiment: Experiment, config: Config, quiet
     )
     if isinstance(config, SelfPlayConfig):
         algorithm.folder = run.path / "opponents"
-    outer = config.outer if isinstance(config, MetaPolicyGradient) else None
     optimizer = (
-        outer_optimizer(dict(algorithm.module.named_parameters()), outer) if outer else algorithm.optimizer
+        outer_optimizer(dict(algorithm.module.named_parameters()), config)
+        if isinstance(config, MetaPolicyGradient)
+        else algorithm.optimizer
     )
     run.layout(training_layout(config, lifetime_groups(algorithm.env)))
     run_training(algorithm, optimizer, schedule, run, quiet=quiet)
     return AgentRun(run)
 
 
-def outer_optimizer(parameters: dict[str, torch.Tensor], outer: OuterConfig) -> GradientSteps | TrustRegion:
-    """The optimiser that takes the outer step a configuration names."""
+def outer_optimizer(
+    parameters: dict[str, torch.Tensor], config: MetaPolicyGradient
+) -> GradientSteps | TrustRegion:
+    """The optimiser that takes the outer step a configuration names.
+
+    Adam moves any number by its step size, however small or large the number is. Inner step sizes, which start anywhere
+    from 0.001 to 100, therefore have step sizes of their own, in proportion to where they start.
+    """
+    outer = config.outer
     if outer.step == "trpo":
         return TrustRegion(
             parameters,
@@ -118,5 +128,10 @@ def outer_optimizer(parameters: dict[str, torch.Tensor], outer: OuterConfig) -> 
         )
     if outer.step == "reptile":
         return GradientSteps(parameters, outer.lr, kind="sgd")
+    rates = {
+        name: outer.step_size_lr * first_step_size(name, config.inner)
+        for name in parameters
+        if name.startswith(f"{RULE_PREFIX}lr")
+    }
     steps = outer.epochs * outer.minibatches
-    return GradientSteps(parameters, outer.lr, epochs=steps, max_grad_norm=outer.max_grad_norm)
+    return GradientSteps(parameters, outer.lr, epochs=steps, max_grad_norm=outer.max_grad_norm, rates=rates)

@@ -13,6 +13,7 @@ from metarl.agents import lives as living
 from metarl.agents.dashboard import lifetimes_layout
 from metarl.agents.lifetime_evaluation import ALL, LifetimeEvaluation
 from metarl.agents.lives import Lives
+from metarl.agents.rollouts import check_has_lifetimes
 from metarl.names import unknown
 from metarl.progress import Progress
 from metarl.runs import Run, arrange
@@ -101,8 +102,7 @@ def finite_lifetimes(env: VectorEnv, split: str) -> list[Lifetime] | None:
     Raises:
         ValueError: The world has no schedule of lifetimes.
     """
-    if not hasattr(env, "sample_lifetimes"):
-        raise ValueError("this world has no lifetimes: its class has no `sample_lifetimes(num, split, rng)`")
+    check_has_lifetimes(env)
     try:
         env.sample_lifetimes(1, split=split, rng=np.random.default_rng(0))
     except ValueError as error:

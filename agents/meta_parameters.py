@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from metarl.agents.baselines import ValueNetwork
-from metarl.agents.configs import MetaPolicyGradient
+from metarl.agents.configs import InnerConfig, MetaPolicyGradient
 from metarl.agents.policies import GaussianPolicy, ObservationNormalizer
 from metarl.agents.policy_adaptation import PolicyAdaptation
 from metarl.update_rules import register
@@ -18,6 +18,9 @@ class MetaParameters(nn.Module):
         action_size: A.
         horizon: Steps of an episode.
         config: The agent's configuration.
+
+    Attributes:
+        value_adapts: Whether the value network adapts with the policy, and shares its context.
     """
 
     def __init__(self, observation_size: int, action_size: int, horizon: int, config: MetaPolicyGradient):
@@ -27,8 +30,9 @@ class MetaParameters(nn.Module):
             observation_size, enabled=config.policy.normalize_observations
         )
         self.value = None
+        self.value_adapts = config.inner.value_weight > 0
         if config.sampling.baseline == "network":
-            context_size = config.policy.context_size if config.inner.value_weight > 0 else 0
+            context_size = config.policy.context_size if self.value_adapts else 0
             self.value = ValueNetwork(
                 observation_size,
                 config.policy.hidden,
@@ -40,9 +44,13 @@ class MetaParameters(nn.Module):
         adaptation = PolicyAdaptation(self.policy, config.inner, self.value)
         start = {name: value.detach() for name, value in self.named_parameters()}
         for name, value in adaptation.rule.init(start, config.inner.steps, adaptation.adapted).items():
-            if name.endswith(".context") and config.inner.context_lr is not None:
-                value = torch.full_like(value, config.inner.context_lr)
-            register(self, {name: value})
+            register(self, {name: torch.full_like(value, first_step_size(name, config.inner))})
+
+
+def first_step_size(name: str, inner: InnerConfig) -> float:
+    """Where a learned step size starts, by the name that it is registered by."""
+    of_context = name.endswith(".context") and inner.context_lr is not None
+    return inner.context_lr if of_context else inner.lr
 
 
 def step_sizes(params: dict[str, Tensor]) -> dict[str, Tensor]:

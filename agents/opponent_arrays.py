@@ -9,7 +9,6 @@ from sb3_contrib import RecurrentPPO
 from torch import Tensor, nn
 
 from metarl.agents.policies import ObservationNormalizer
-from metarl.agents.policy_adaptation import policy_params
 
 Arrays = dict[str, NDArray[np.float32]]
 """As the world's opponents have them: `obs_mean`, `obs_std`, `obs_clip`, `log_std`, and the layers by name."""
@@ -37,33 +36,6 @@ def of_learner(model: Any) -> Arrays:
         "head.bias": policy.action_net.bias,
     }
     return _arrays(found | {"log_std": policy.log_std})
-
-
-def of_meta_policy(agent: Any) -> Arrays:
-    """The policy that a meta-policy acts with: before adaptation, or after.
-
-    Args:
-        agent: A `metarl.agents.agent.Agent`.
-
-    Raises:
-        ValueError: Its spread depends on what it observes, or it has a context, or layers without tanh.
-    """
-    policy, config = agent.module.policy, agent.config.policy
-    if (
-        policy.by_network
-        or policy.context is not None
-        or (config.body == "mlp" and config.activation != "tanh")
-    ):
-        raise ValueError(
-            "only policies with policy.spread='parameter', policy.context_size=0 and policy.activation='tanh' can be "
-            "opponents"
-        )
-    params = policy_params(agent.params)
-    found = _whitening(agent.module.normalizer)
-    found["log_std"] = params["log_std"].clamp(min=policy.minimum_log_std)
-    return _arrays(
-        found | {n.removeprefix("network."): x for n, x in params.items() if n.startswith("network.")}
-    )
 
 
 def _whitening(normalizer: ObservationNormalizer) -> dict[str, Tensor]:

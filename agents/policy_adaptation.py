@@ -35,7 +35,10 @@ chunk, (T, B, N, M) or (B, N, M)."""
 
 
 def value_trajectories(
-    trajectories: Trajectories, sampling: SamplingConfig, values: Tensor | None = None
+    trajectories: Trajectories,
+    sampling: SamplingConfig,
+    values: Tensor | None = None,
+    groups: Tensor | None = None,
 ) -> Valued:
     """Advantages and returns of sampled trajectories.
 
@@ -43,6 +46,7 @@ def value_trajectories(
         trajectories: Of T tasks.
         sampling: Discount, lambda, baseline and reward scale.
         values: What a value network says, shape (T, B, H); required for the baseline `network`.
+        groups: Which trajectories have advantages with a mean of their own, see `standardize`.
 
     Returns:
         Tensors by name, as `Valued` lists them, without gradient.
@@ -55,7 +59,7 @@ def value_trajectories(
     elif sampling.baseline == "none":
         values = torch.zeros_like(rewards)
     advantages = generalized_advantages(rewards, values, mask, sampling.discount, sampling.gae_lambda)
-    advantages, scale = standardize(advantages, mask)
+    advantages, scale = standardize(advantages, mask, groups)
     return {
         **trajectories.seen(),
         "actions": trajectories.actions,
@@ -205,7 +209,11 @@ class PolicyAdaptation:
 
     @torch.no_grad()
     def value_tasks(
-        self, params: dict[str, Tensor], trajectories: Trajectories, sampling: SamplingConfig
+        self,
+        params: dict[str, Tensor],
+        trajectories: Trajectories,
+        sampling: SamplingConfig,
+        groups: Tensor | None = None,
     ) -> Valued:
         """Advantages and returns of T tasks' trajectories, by each task's own value network if there is one.
 
@@ -213,9 +221,10 @@ class PolicyAdaptation:
             params: Every tensor with a leading axis T.
             trajectories: Of T tasks.
             sampling: Discount, lambda, baseline and reward scale.
+            groups: Of trajectories, (T, B), see `standardize`.
         """
         if sampling.baseline != "network":
-            return value_trajectories(trajectories, sampling)
+            return value_trajectories(trajectories, sampling, groups=groups)
         seen = {"obs": trajectories.obs}
         if self.value.unroll is None:
             values = torch.vmap(self.values)(params, seen)
@@ -225,7 +234,7 @@ class PolicyAdaptation:
             ):  # hundreds of small steps: threads would spend their time waiting for each other
                 seen["value_memory"] = torch.vmap(self.value_memory)(params, trajectories.obs)
                 values = torch.vmap(self.values)(params, seen)
-        return value_trajectories(trajectories, sampling, values) | seen
+        return value_trajectories(trajectories, sampling, values, groups) | seen
 
 
 def policy_params(params: dict[str, Tensor]) -> dict[str, Tensor]:

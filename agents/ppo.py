@@ -5,6 +5,7 @@ same worlds, a new task in every episode, and never adapts. In a lifetime it may
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,32 @@ class PPOConfig:
     """What `tracking` does in a lifetime."""
 
     def __post_init__(self):
-        if self.target_kl is not None and not self.target_kl > 0:
-            raise ValueError(f"target_kl={self.target_kl}, expected above 0, or None")
-        if not self.reward_scale > 0:
-            raise ValueError(f"reward_scale={self.reward_scale}, expected above 0")
+        refuse_out_of_range(self)
+
+
+def refuse_out_of_range(config: Any) -> None:
+    """Refuse settings of PPO, with or without memory, that make no sense.
+
+    Raises:
+        ValueError: It says which is wrong.
+    """
+    for name in ("environments", "episodes", "memory", "unroll", "epochs"):
+        if getattr(config, name, 1) < 1:
+            raise ValueError(f"{name}={getattr(config, name)}, expected 1 or more")
+    if config.batch_size < 2:
+        raise ValueError(f"batch_size={config.batch_size}, expected 2 or more")
+    if config.horizon is not None and config.horizon < 1:
+        raise ValueError(f"horizon={config.horizon}, expected 1 or more")
+    if any(units < 1 for units in config.hidden):
+        raise ValueError(f"hidden={config.hidden}, expected 1 or more units each")
+    for name in ("initial_std", "lr", "clip", "reward_scale"):
+        if not getattr(config, name) > 0:
+            raise ValueError(f"{name}={getattr(config, name)}, expected above 0")
+    if config.target_kl is not None and not config.target_kl > 0:
+        raise ValueError(f"target_kl={config.target_kl}, expected above 0, or None")
+    for name in ("discount", "gae_lambda"):
+        if not 0 <= getattr(config, name) <= 1:
+            raise ValueError(f"{name}={getattr(config, name)}, expected in [0, 1]")
 
 
 CONFIG = PPOConfig()

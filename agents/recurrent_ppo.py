@@ -6,6 +6,8 @@ it observes, and never changes its parameters.
 
 from dataclasses import dataclass
 
+from metarl.agents.ppo import refuse_out_of_range
+
 
 @dataclass(frozen=True)
 class RecurrentPPOConfig:
@@ -51,17 +53,9 @@ class RecurrentPPOConfig:
     """Iterations that imitate the policy which training starts from, if that one has no memory (`--start-from`)."""
 
     def __post_init__(self):
-        if self.initial_std <= 0:
-            raise ValueError(f"initial_std={self.initial_std}, expected above 0")
-        if self.target_kl is not None and not self.target_kl > 0:
-            raise ValueError(f"target_kl={self.target_kl}, expected above 0, or None")
-        if not self.reward_scale > 0:
-            raise ValueError(f"reward_scale={self.reward_scale}, expected above 0")
+        refuse_out_of_range(self)
         if self.imitation < 0:
             raise ValueError(f"imitation={self.imitation}, expected 0 or more")
-        for name in ("environments", "episodes", "memory", "unroll", "batch_size", "epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}, expected 1 or more")
 
 
 CONFIG = RecurrentPPOConfig()

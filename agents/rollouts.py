@@ -153,6 +153,16 @@ def draw_tasks(env: VectorEnv, num: int, split: str, rng: np.random.Generator) -
     return drawn[:num]
 
 
+def check_has_lifetimes(env: VectorEnv) -> None:
+    """Make sure that a world's tasks can follow a schedule.
+
+    Raises:
+        ValueError: They cannot.
+    """
+    if not hasattr(env, "sample_lifetimes"):
+        raise ValueError("this world has no lifetimes: its class has no `sample_lifetimes(num, split, rng)`")
+
+
 def draw_lifetimes(env: VectorEnv, num: int, split: str, rng: np.random.Generator) -> list[list[dict]]:
     """Lifetimes of a split, balanced where there are few: none is drawn twice more often than another.
 
@@ -165,6 +175,7 @@ def draw_lifetimes(env: VectorEnv, num: int, split: str, rng: np.random.Generato
     Returns:
         For each lifetime a task per episode; or pairs of step and task, where tasks change within episodes.
     """
+    check_has_lifetimes(env)
     try:
         every = env.enumerate_lifetimes(split)
     except ValueError:

@@ -68,7 +68,6 @@ class MemoryTraining:
         self._draw_tasks = draw or draw_tasks
         self._world = (experiment.world, config.horizon, experiment.world_options)
         self._evaluation_tasks = experiment.evaluation_tasks
-        self._evaluation_steps = experiment.evaluation_steps
         self._lifetimes_env = self._make_env(config.environments)
         self.env = self._lifetimes_env.env
         self._scheduled = draw is None and has_lifetimes(self.env)

@@ -90,9 +90,7 @@ class PPOTraining:
         batch = collect(self.model, self._sb3_env)
         buffer = self.model.rollout_buffer
         episodes = max(float(buffer.episode_starts.sum()), 1.0)
-        batch.metrics["rollout/ep_rew_mean"] = float(
-            buffer.rewards.sum() / episodes / self.config.reward_scale
-        )
+        batch.metrics["rollout/ep_rew_mean"] = self._sb3_env.total / episodes  # those kept hold values, too
         batch.metrics["rollout/ep_len_mean"] = buffer.rewards.size / episodes
         return batch
 

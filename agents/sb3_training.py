@@ -31,19 +31,24 @@ class ScaledRewards(VecEnvWrapper):
     Args:
         venv: Any worlds.
         scale: The factor.
+
+    Attributes:
+        total: Sum of all rewards since the last reset, as the worlds gave them.
     """
 
     def __init__(self, venv: VecEnv, scale: float):
         super().__init__(venv)
-        self.scale = scale
+        self.scale, self.total = scale, 0.0
 
     def reset(self) -> np.ndarray:
         """As the worlds do."""
+        self.total = 0.0
         return self.venv.reset()
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """As the worlds do, but for the rewards."""
         obs, rewards, done, infos = self.venv.step_wait()
+        self.total += float(rewards.sum())
         return obs, rewards * np.float32(self.scale), done, infos
 
 

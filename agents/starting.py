@@ -28,8 +28,9 @@ def start_from(module: nn.Module, path: str | Path, wrestlers: Callable[[str], A
     from one without, which it imitates in its first iterations (see `metarl.agents.imitation`). A meta-policy starts
     from a run of a meta-policy, or of `ppo` (whose networks have the same layers). What the other one does not have
     starts as it would have: learned step sizes, a value network's inputs for context parameters. A policy's inputs for
-    them start at zero, so that adaptation does no harm before it is learned; so do inputs for the time, which the values
-    of `ppo` do not know.
+    them start at zero, so that adaptation does no harm before it is learned (but as ever where the value network does not
+    adapt, as in CAVIA: at zero neither they nor the context would have a gradient); so do inputs for the time, which the
+    values of `ppo` do not know.
 
     Args:
         module: Of the agent that is about to be trained, `MetaParameters` or a policy of Stable-Baselines3; changed in
@@ -62,7 +63,7 @@ def start_from(module: nn.Module, path: str | Path, wrestlers: Callable[[str], A
             target.copy_(value)
         elif _wider(target, value):
             target[:, : value.shape[1]].copy_(value)
-            if name.startswith("policy."):
+            if name.startswith("policy.") and module.value_adapts:
                 target[:, value.shape[1] :] = 0
         else:
             got, expected = tuple(value.shape), tuple(target.shape)

@@ -59,7 +59,7 @@ def measure(agent: str, world: str, iterations: int) -> dict:
     config = metarl.agents.preset(agent)
     torch.manual_seed(0)
     algorithm = training_module.MetaPolicyGradientTraining(world, config)
-    optimizer = outer_optimizer(dict(algorithm.module.named_parameters()), config.outer)
+    optimizer = outer_optimizer(dict(algorithm.module.named_parameters()), config)
     watch = Stopwatch()
     algorithm.env.step = watch.around(algorithm.env.step, "physics")
     algorithm.env.reset = watch.around(algorithm.env.reset, "physics")

@@ -51,6 +51,7 @@ class GradientSteps:
         momentum: Of SGD: this part of the last step's direction is added to the gradient.
         weight_decay: This multiple of the parameters is added to their gradient, after clipping.
         schedule: From the number of steps taken before to a factor of `lr`; see `milestones`, `annealed`.
+        rates: Step sizes of some parameters by name, in place of `lr`.
 
     Attributes:
         updates: Steps taken so far.
@@ -68,6 +69,7 @@ class GradientSteps:
         momentum: float = 0.0,
         weight_decay: float = 0.0,
         schedule: Callable[[int], float] | None = None,
+        rates: Mapping[str, float] | None = None,
     ):
         if kind not in ("adam", "sgd"):
             raise ValueError(f"kind={kind!r}, expected 'adam' or 'sgd'")
@@ -85,12 +87,20 @@ class GradientSteps:
         self.parameters = trainable(parameters)
         self.epochs, self.lr, self.schedule, self.updates = epochs, lr, schedule, 0
         self.max_grad_norm, self.max_grad_value = max_grad_norm, max_grad_value
-        tensors = list(self.parameters.values())
+        own = {name: rate / lr for name, rate in (rates or {}).items()}
+        groups = [
+            {
+                "params": [each for name, each in self.parameters.items() if own.get(name, 1.0) == share],
+                "lr": lr * share,
+                "share": share,
+            }
+            for share in dict.fromkeys(own.get(name, 1.0) for name in self.parameters)
+        ]
         self._optimizer: torch.optim.Optimizer
         if kind == "adam":
-            self._optimizer = torch.optim.Adam(tensors, lr=lr, weight_decay=weight_decay)
+            self._optimizer = torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay)
         else:
-            self._optimizer = torch.optim.SGD(tensors, lr=lr, momentum=momentum, weight_decay=weight_decay)
+            self._optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, weight_decay=weight_decay)
 
     def update(self, loss: Loss) -> dict[str, float]:
         """Take up to `epochs` steps.
@@ -122,7 +132,7 @@ class GradientSteps:
             return {}
         rate = self.lr * self.schedule(self.updates)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         return {"lr": rate}
 
     def _step(self, gradients: Mapping[str, Tensor], norm: float) -> None:

@@ -15,7 +15,7 @@ from metarl.agents.configs import (
     PolicyConfig,
     SamplingConfig,
 )
-from metarl.agents.estimators import effective_sample_size, importance_weights
+from metarl.agents.estimators import effective_sample_size, importance_weights, standardize
 from metarl.agents.execution import adapt_to_buffer, live
 from metarl.agents.meta_policy_gradient import MetaPolicyGradientTraining
 from metarl.agents.policies import GaussianPolicy
@@ -32,10 +32,26 @@ def test_importance_weights_by_hand():
         kind: importance_weights(log_ratio, mask, kind, clip=2.5).log()
         for kind in ("trajectory", "per_decision", "step", "none")
     }
-    torch.testing.assert_close(got["trajectory"], torch.tensor([[0.25] * 3, [2.5] * 3]))
-    torch.testing.assert_close(got["per_decision"], torch.tensor([[0.5, 0.25, 0.25], [1.0, 2.5, 2.5]]))
+    # Weights e^.25 for two steps and e^6 for three; e^.5, e^.25 and e^1, e^3, e^6: both divided by their mean.
+    whole = np.log((2 * np.exp(0.25) + 3 * np.exp(6)) / 5)
+    torch.testing.assert_close(
+        got["trajectory"], torch.tensor([[-2.5] * 3, [6 - whole] * 3], dtype=torch.float32)
+    )
+    each = np.log((np.exp([0.5, 0.25, 1, 3, 6])).sum() / 5)
+    expected = np.array([[0.5, 0.25, 0.25], [1.0, 3.0, 6.0]]) - each
+    torch.testing.assert_close(got["per_decision"], torch.tensor(expected.clip(-2.5, 2.5)).float())
     torch.testing.assert_close(got["step"], torch.tensor([[0.5, -0.25, 0.0], [1.0, 2.0, 2.5]]))
     assert (got["none"] == 0).all()
+
+
+def test_weights_of_trajectories_that_are_all_unlikely_keep_the_size_of_an_update():
+    mask = torch.ones(2, 4)
+    for kind in ("trajectory", "per_decision"):
+        usual = importance_weights(torch.tensor([[0.1], [0.3]]).expand(2, 4), mask, kind, 5.0)
+        torch.testing.assert_close(usual.mean(), torch.tensor(1.0))
+    near = importance_weights(torch.tensor([[0.1], [0.3]]).expand(2, 4), mask, "trajectory", 5.0)
+    far = importance_weights(torch.tensor([[0.1], [0.3]]).expand(2, 4) - 9, mask, "trajectory", 5.0)
+    torch.testing.assert_close(far, near)
 
 
 def test_effective_sample_size_by_hand_and_without_overflow():
@@ -53,16 +69,20 @@ def test_effective_sample_size_by_hand_and_without_overflow():
     )
 
 
+@pytest.mark.parametrize("estimator", ["log_prob", "lvc", "dice"])
 @pytest.mark.parametrize("importance", ["trajectory", "per_decision", "step", "none"])
-def test_the_weighted_update_equals_one_written_out_in_numpy(importance):
-    """A linear Gaussian policy with a constant spread, whose score is (a - W s - b) s' / std^2."""
+def test_the_weighted_update_equals_one_written_out_in_numpy(importance, estimator):
+    """Whatever the surrogate, its gradient is that of eq. 9: weight times advantage times score.
+
+    A linear Gaussian policy with a constant spread, whose score is (a - W s - b) s' / std^2.
+    """
     rng = np.random.default_rng(0)
     B, H, D, A, STEPS, LR = 3, 4, 2, 2, 2, 0.05
     config = MetaPolicyGradient(
         policy=PolicyConfig(hidden=(), initial_std=0.5),
         sampling=SamplingConfig(baseline="none", discount=0.9, gae_lambda=1.0),
-        inner=InnerConfig(steps=STEPS, lr=LR, estimator="log_prob"),
-        outer=OuterConfig(step="ppo", score_terms=True),
+        inner=InnerConfig(steps=STEPS, lr=LR, estimator=estimator),
+        outer=OuterConfig(step="ppo", score_terms=estimator == "log_prob"),
         execution=ExecutionConfig(importance=importance, clip=0.7),
     )
     policy = GaussianPolicy(D, A, config.policy).double()
@@ -110,6 +130,8 @@ def test_the_weighted_update_equals_one_written_out_in_numpy(importance):
             "step": log_ratio,
             "none": np.zeros((B, H)),
         }[importance]
+        if importance in ("trajectory", "per_decision"):
+            logs = logs - np.log(np.exp(logs)[mask > 0].mean())
         factor = np.exp(np.clip(logs, -0.7, 0.7)) * advantages * mask / mask.sum()
         score_mean = z / np.exp(log_std)
         weight = weight + LR * np.einsum("bh,bha,bhd->ad", factor, score_mean, obs)
@@ -118,6 +140,19 @@ def test_the_weighted_update_equals_one_written_out_in_numpy(importance):
     np.testing.assert_allclose(adapted["policy.network.layers.0.weight"][0], weight, rtol=1e-9)
     np.testing.assert_allclose(adapted["policy.network.layers.0.bias"][0], bias, rtol=1e-9)
     np.testing.assert_allclose(adapted["policy.log_std"][0], log_std, rtol=1e-9)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_advantages_are_seen_beside_those_of_the_same_task(together):
+    x = torch.tensor([[1.0, 3.0, 9.0], [5.0, 7.0, 9.0], [2.0, 2.0, 8.0]])
+    mask = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
+    groups = torch.tensor([0, 0, 2] if together else [0, 1, 2])
+    got, scale = standardize(x, mask, groups)
+    means = [[4.0], [4.0], [4.0]] if together else [[2.0], [6.0], [4.0]]
+    centred = (x - torch.tensor(means)) * mask
+    wanted = (centred.square().sum() / 7).sqrt()
+    torch.testing.assert_close(scale, wanted)
+    torch.testing.assert_close(got, centred / wanted)
 
 
 def small(**execution):
@@ -187,7 +222,7 @@ class FirstOfThree:
 
 def test_collapsed_weights_are_warned_of():
     config = small(importance="trajectory")
-    config = dataclasses.replace(config, inner=dataclasses.replace(config.inner, lr=0.5, clip=None))
+    config = dataclasses.replace(config, inner=dataclasses.replace(config.inner, lr=0.1, clip=None))
     training = MetaPolicyGradientTraining(WORLD, config)
     with pytest.warns(UserWarning, match="importance weights have collapsed"):
         lives = training.live(lifetimes_of(training), np.random.default_rng(0))

@@ -143,7 +143,8 @@ def test_the_value_network_learns_beside_the_policy():
     torch.manual_seed(0)
     algorithm = MetaPolicyGradientTraining(WORLD, config)
     optimizer = outer_optimizer(
-        dict(algorithm.module.named_parameters()), replace(config.outer, epochs=150, lr=1e-2)
+        dict(algorithm.module.named_parameters()),
+        replace(config, outer=replace(config.outer, epochs=150, lr=1e-2)),
     )
     data = algorithm.collect(generator(0, 1, "collect")).data
     before = float(algorithm.loss(data)[1]["train/value_loss"])

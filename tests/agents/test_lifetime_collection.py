@@ -121,7 +121,8 @@ def test_an_outer_step_lowers_its_objective():
     batch = algorithm.collect(np.random.default_rng(0))
     assert {"adapt/return_6", "adapt/inner_kl", "adapt/effective_sample_size"} <= batch.metrics.keys()
     optimizer = outer_optimizer(
-        dict(algorithm.module.named_parameters()), dataclasses.replace(algorithm.config.outer, epochs=20)
+        dict(algorithm.module.named_parameters()),
+        dataclasses.replace(algorithm.config, outer=dataclasses.replace(algorithm.config.outer, epochs=20)),
     )
     before = sum(float(algorithm.loss(batch.data)[0].detach()) for _ in range(2))
     optimizer.update(lambda: algorithm.loss(batch.data))

@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import replace
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -11,7 +10,7 @@ import torch
 from metarl import checkpoints
 from metarl.agents.experiment import Experiment
 from metarl.agents.experiments import open_run, resume, train
-from metarl.agents.opponent_arrays import of_learner, of_meta_policy
+from metarl.agents.opponent_arrays import of_learner
 from metarl.agents.self_play import CONFIG, ITSELF, SelfPlayConfig
 from metarl.agents.self_play_training import STILL, SelfPlayTraining
 
@@ -87,26 +86,6 @@ def test_an_opponent_acts_as_the_learner_that_it_was_made_of(body):
         expected, state = made.model.predict(obs, state, start, deterministic=True)
         start = np.zeros(3, dtype=bool)
         np.testing.assert_allclose(crew.act(obs), expected, atol=2e-5)
-
-
-def test_a_meta_policy_is_an_opponent_too():
-    from metarl.agents import preset
-    from metarl.agents.agent import Agent
-    from metarl.agents.meta_parameters import MetaParameters
-
-    config = preset("promp")
-    agent = Agent(MetaParameters(120, 8, 500, config), config)
-    crew_env = gymnasium.make(WORLD, **OPTIONS).unwrapped
-    crew_env.tasks.add("meta", 0, of_meta_policy(agent) | {"log_std": np.full(8, -100.0, np.float32)})
-    crew_env.reset(seed=0, options={"task": {"opponent": "meta", "version": 0}})
-    theirs = crew_env.world.match.observe_side(1)
-    crew_env.step(np.zeros(8))
-    sent = crew_env.world.match.simulation.bind("ctrl")[0, 8:]
-    np.testing.assert_allclose(sent, agent.predict(theirs[0], deterministic=True)[0], atol=2e-5)
-    config = preset("cavia")
-    agent = Agent(MetaParameters(120, 8, 500, config), config)
-    with pytest.raises(ValueError, match="context_size=0"):
-        of_meta_policy(agent)
 
 
 def test_versions_are_kept_and_rewards_for_trying_fade(tmp_path):
