@@ -94,9 +94,10 @@ def games(start: str) -> dict[str, Stage]:
         "ppo": Stage(f"ppo --lr 5e-5 {LEARNS} --steps 1200000", "first"),
         "continuous-adaptation": Stage(
             "continuous-adaptation --steps 1200000 --inner.steps 1 --inner.estimator lvc "
-            "--outer.no-score-terms --inner.lr 0.01 --sampling.tasks 24 --sampling.trajectories 4 "
-            "--sampling.discount 0.995 --sampling.reward-scale 0.01 --outer.lr 5e-5 --outer.minibatches 4 "
-            "--outer.before 1 --execution.importance none --execution.buffer 30",
+            "--outer.no-score-terms --inner.clip None --inner.lr 0.005 --inner.context-lr 1 "
+            "--sampling.tasks 24 --sampling.trajectories 4 --sampling.discount 0.995 --sampling.reward-scale 0.01 "
+            "--outer.lr 5e-5 --outer.minibatches 4 --outer.before 1 --execution.importance none "
+            "--execution.buffer 12",
             "first",
         ),
         "rl2": Stage(
