@@ -54,6 +54,9 @@ def test_an_agent_trains_resumes_exactly_and_adapts(agent, tmp_path):
     assert all(torch.equal(expected[name], got[name]) for name in expected)
     assert any(not torch.equal(before[name], got[name]) for name in before if name in got)
 
+    for wrong in ({"seed": -1}, {"tasks": 0}, {"trajectories": 0}, {"repeats": 0}):
+        with pytest.raises(ValueError, match=r"=-?\d, expected"):
+            resumed.evaluate(**wrong)
     evaluation = resumed.evaluate(inner_steps=2, tasks=2, repeats=2, trajectories=3)
     assert evaluation.scores.shape == (2, 2, 1 if agent == "ppo" else 3)
     assert np.isfinite(evaluation.scores).all()

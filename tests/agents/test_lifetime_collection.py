@@ -133,6 +133,8 @@ def test_an_outer_step_lowers_its_objective():
     ("changes", "message"),
     [
         ({"outer": {"score_terms": True}, "inner": {"estimator": "log_prob"}}, "outer.score_terms=False"),
+        ({"outer": {"before": 1.0}}, "outer.before=1.0"),
+        ({"outer": {"inner_kl": 0.1}}, "outer.inner_kl=0.1"),
         ({"sampling": {"trajectories": 2}}, "sampling.trajectories=2"),
     ],
 )

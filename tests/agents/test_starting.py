@@ -58,6 +58,18 @@ def test_no_context_changes_what_it_does_before_that_is_learned(walker):
     torch.testing.assert_close(training.module.policy(seen)[0], before)
 
 
+def test_a_context_that_alone_adapts_can_be_learned(walker):
+    config = preset("cavia")
+    sampling = replace(config.sampling, tasks=2, trajectories=2, horizon=20)
+    config = replace(config, policy=replace(config.policy, hidden=(16, 8)), sampling=sampling)
+    training = MetaPolicyGradientTraining(WORLD, config)
+    start_from(training.module, walker.path)
+    loss = training.loss(training.collect(np.random.default_rng(0)).data)[0]
+    weight = training.module.policy.network.layers[0].weight
+    (gradient,) = torch.autograd.grad(loss, [weight])
+    assert gradient[:, -config.policy.context_size :].abs().max() > 0
+
+
 def test_a_run_that_starts_from_another_says_so_and_goes_on_by_itself(walker, tmp_path):
     config = learner().config
     experiment = Experiment(
@@ -156,6 +168,10 @@ def test_minibatches_go_through_all_tasks_and_average_to_the_whole():
     [
         ({"outer": {"minibatches": 50}}, "outer.minibatches=50"),
         ({"outer": {"before": -1.0}}, "outer.before=-1.0"),
+        ({"outer": {"clip": -0.1}}, "outer.clip=-0.1"),
+        ({"outer": {"step_size_lr": 0.0}}, "outer.step_size_lr=0.0"),
+        ({"sampling": {"reward_scale": -1.0}}, "sampling.reward_scale=-1.0"),
+        ({"policy": {"context_size": -1}}, "policy.context_size=-1"),
         ({"inner": {"context_lr": 1.0, "step_sizes": "fixed"}}, "inner.context_lr=1.0"),
         ({"sampling": {"baseline": "linear"}}, "no value network to adapt"),
     ],

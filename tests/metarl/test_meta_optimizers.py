@@ -19,6 +19,17 @@ def test_sgd_by_hand():
     assert metrics == {"loss": 12.5, "grad_norm": 5.0, "epochs": 1.0}
 
 
+def test_some_parameters_have_a_rate_of_their_own_which_the_schedule_lowers_too():
+    x, y = (torch.tensor([1.0], requires_grad=True) for _ in range(2))
+    optimizer = GradientSteps(
+        {"x": x, "y": y}, lr=0.1, kind="sgd", rates={"y": 2.0}, schedule=milestones([1], 0.5)
+    )
+    for _ in range(2):
+        optimizer.update(lambda: (x.sum() + y.sum(), {}))
+    torch.testing.assert_close(x.detach(), torch.tensor([1 - 0.1 - 0.05]))
+    torch.testing.assert_close(y.detach(), torch.tensor([1 - 2.0 - 1.0]))
+
+
 def test_gradient_norm_is_clipped_over_all_parameters():
     x, y = (torch.tensor([value], requires_grad=True) for value in (3.0, 4.0))
     optimizer = GradientSteps([x, y], lr=1.0, kind="sgd", max_grad_norm=1.0)

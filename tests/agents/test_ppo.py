@@ -1,0 +1,50 @@
+"""PPO of Stable-Baselines3 in our loop: what it reports, and what it refuses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from metarl.agents import preset
+from metarl.agents.experiment import Experiment
+from metarl.agents.rollouts import draw_lifetimes
+from metarl.agents.sb3_ppo import PPOTraining
+
+WORLD = "metarl/PointNavigation-v0"
+
+
+def test_reported_returns_are_those_of_the_world_whatever_the_values_say():
+    config = replace(preset("ppo"), environments=3, horizon=5, batch_size=15, hidden=(4,), reward_scale=0.1)
+    training = PPOTraining(Experiment(WORLD, steps=1), config, torch.device("cpu"))
+    with torch.no_grad():
+        training.module.value_net.bias += 1000  # episodes end by their time limit: what follows is valued
+    metrics = training.collect(np.random.default_rng(0)).metrics
+    assert training.model.rollout_buffer.rewards.sum() > 100
+    assert -5 * 10 < metrics["rollout/ep_rew_mean"] < 0
+    assert metrics["rollout/ep_len_mean"] == 5
+
+
+@pytest.mark.parametrize("agent", ["ppo", "recurrent-ppo"])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"initial_std": 0.0}, "initial_std=0.0, expected above 0"),
+        ({"epochs": 0}, "epochs=0, expected 1 or more"),
+        ({"batch_size": 1}, "batch_size=1, expected 2 or more"),
+        ({"lr": -1.0}, "lr=-1.0"),
+        ({"discount": 1.5}, r"discount=1.5, expected in \[0, 1\]"),
+        ({"hidden": (0,)}, "hidden="),
+        ({"environments": 0}, "environments=0"),
+        ({"horizon": 0}, "horizon=0"),
+        ({"reward_scale": 0.0}, "reward_scale=0.0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(agent, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        replace(preset(agent), **wrong)
+
+
+def test_a_world_without_lifetimes_says_so():
+    with pytest.raises(ValueError, match="has no lifetimes"):
+        draw_lifetimes(object(), 2, "train", np.random.default_rng(0))
