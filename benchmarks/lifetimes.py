@@ -41,6 +41,8 @@ class Stage:
     """Stage or wrestler that it starts from."""
     judged: bool = True
     """Whether its agent lives the test lifetimes."""
+    shared: bool = False
+    """Trained once, with seed 1, and then what all seeds start from."""
     options: str | None = None
     """Arguments of the world in training, where they are others."""
 
@@ -58,18 +60,19 @@ class Comparison:
 
 
 HEXAPOD = {
-    "walker": Stage("ppo --no-lifetimes --initial-std 0.4 --lr 5e-4 --steps 8000000", judged=False),
-    "robust": Stage(
-        "ppo --lr 2e-4 --environments 80 --batch-size 2000 --steps 8000000", "walker", judged=False
+    "walker": Stage(
+        "ppo --no-lifetimes --initial-std 0.4 --lr 5e-4 --steps 8000000", judged=False, shared=True
     ),
-    "ppo": Stage("ppo --lr 1e-4 --environments 80 --batch-size 2000 --steps 3000000", "robust"),
+    "robust": Stage("ppo --lr 2e-4 --batch-size 2000 --steps 8000000", "walker", judged=False, shared=True),
+    "ppo": Stage("ppo --lr 1e-4 --batch-size 2000 --steps 2000000", "robust"),
     "continuous-adaptation": Stage(
-        "continuous-adaptation --steps 3000000 --inner.steps 1 --inner.estimator lvc --outer.no-score-terms "
+        "continuous-adaptation --steps 2000000 --inner.steps 1 --inner.estimator lvc --outer.no-score-terms "
         "--inner.clip None --inner.lr 0.001 --inner.context-lr 40 --sampling.trajectories 2 --outer.lr 1e-4 "
         "--outer.epochs 10 --outer.minibatches 6 --outer.before 1 --outer.max-grad-norm 2 "
         "--execution.importance none",
         "robust",
     ),
+    "rl2": Stage("rl2 --steps 2000000 --lr 1e-4 --imitation 8 --batch-size 2000", "robust"),
 }
 
 
@@ -133,7 +136,9 @@ def metarl(*words: str) -> None:
 
 def trained(comparison: Comparison, name: str, seed: int, out: Path) -> Run:
     """The finished run of one stage; what it starts from is trained before."""
-    stage, folder = comparison.stages[name], out / f"seed-{seed}" / name
+    stage = comparison.stages[name]
+    seed = 1 if stage.shared else seed
+    folder = out / ("shared" if stage.shared else f"seed-{seed}") / name
     found = find(folder)
     if not found:
         start = stage.after
