@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -258,3 +259,34 @@ def test_splits_of_different_widths_are_refused(folder, tmp_path):
         ValueError, match=r"the validation split has inputs of shape \(5, 1, 1\).*\(6, 1, 1\)"
     ):
         runs.train("leo", FewShotExperiment(str(folder), way=3, out=str(tmp_path), device="cpu"), quiet=True)
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "meta-curvature", "t-net", "meta-lstm"],
+)
+def test_a_network_without_parameters_leaves_the_head_to_adapt(folder, method):
+    store = load(str(folder), "train")
+    config = preset(method, "omniglot", 3, 2)
+    config = replace(
+        config,
+        backbone=replace(config.backbone, name="identity"),
+        inner=replace(config.inner, test_steps=1),
+    )
+    made = build(method, config, store.image, store.num_classes, 3, 2)
+    drawn = EpisodeSampler(store, 3, 2, 2).draw(1, torch.Generator().manual_seed(0))
+    one = type(drawn)(*(each[0] for each in drawn))
+    params = dict(made.module.named_parameters())
+    loss, scores = made.task(params, one, "transductive")
+    assert scores.shape == (6, 3)
+    (gradient,) = torch.autograd.grad(loss, [params["head.weight"]])
+    assert gradient.abs().max() > 0
+
+
+def test_methods_made_of_convolutions_say_so(folder):
+    store = load(str(folder), "train")
+    for method, message in (("mtl", "no convolutions"), ("relation", "relation network compares maps")):
+        config = preset(method, "omniglot", 3, 2)
+        config = replace(config, backbone=replace(config.backbone, name="mlp"))
+        with pytest.raises(ValueError, match=message):
+            build(method, config, store.image, store.num_classes, 3, 2)
