@@ -25,6 +25,7 @@ import numpy as np
 from tables import lived
 
 from metarl.agents.experiments import open_run
+from metarl.agents.lifetime_evaluation import LifetimeEvaluation, read
 from metarl.configs import write_json
 from metarl.names import unknown
 from metarl.provenance import measurement
@@ -159,7 +160,10 @@ def judge(comparison: Comparison, name: str, seed: int, out: Path, lifetimes: in
     agent, metrics = open_run(run.path), run.metrics()
     rows = []
     for schedule in [game(each) for each in comparison.rounds_of] or [None]:
-        found = agent.evaluate_lifetimes(lifetimes, lifetime=schedule, quiet=True).to_json()
+        found = lived_before(run, lifetimes, schedule)
+        if found is None:
+            found = agent.evaluate_lifetimes(lifetimes, lifetime=schedule, quiet=True)
+        found = found.to_json()
         rows.append(
             {
                 "agent": name,
@@ -174,6 +178,15 @@ def judge(comparison: Comparison, name: str, seed: int, out: Path, lifetimes: in
             }
         )
     return rows
+
+
+def lived_before(run: Run, lifetimes: int, schedule: dict | None) -> LifetimeEvaluation | None:
+    """The last evaluation of a run, if it is of so many of these lifetimes."""
+    if not (run.path / "lifetimes.json").exists():
+        return None
+    found = read(run.path / "lifetimes.json")
+    same = all(scores.shape[1] == lifetimes for scores in found.scores.values())
+    return found if same and found.protocol.get("schedule") == schedule else None
 
 
 def _kept(measures: Mapping[str, list]) -> dict[str, list]:
@@ -200,7 +213,6 @@ def main() -> None:
     args = parser.parse_args()
     lifetimes = args.lifetimes or (50 if args.experiment == "hexapod" else 20)
     target = Path(f"benchmarks/results/lifetimes_{args.experiment}.json")
-    kept = json.loads(target.read_text())["comparisons"] if target.exists() else {}
     comparisons = EXPERIMENTS[args.experiment]
     for title in args.only or []:
         if title not in comparisons:
@@ -221,6 +233,7 @@ def main() -> None:
             rows = list(chain.from_iterable(pool.map(of_seed, args.seeds)))
         print(f"{title}\n\n{lived(rows)}\n", flush=True)
         new = {(row["agent"], row["seed"]) for row in rows}
+        kept = json.loads(target.read_text())["comparisons"] if target.exists() else {}
         before = kept.get(title, {"runs": []})["runs"]
         kept[title] = {
             **asdict(comparison),
