@@ -65,7 +65,7 @@ class Protocol:
     """They follow from it."""
 
     def __post_init__(self):
-        for name, least in (("way", 2), ("shot", 1), ("query", 1), ("seed", 0)):
+        for name, least in (("way", 1), ("shot", 1), ("query", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}, expected {least} or more")
         if self.episodes < 2:

@@ -12,6 +12,7 @@ from metarl.configs import write_json
 from metarl.memory import keep_freed_memory
 from metarl.runs import Run
 from metarl.supervised.building import VERB, best_path, built, has_batch_norm, load_split, stored
+from metarl.supervised.class_store import ClassStore
 from metarl.supervised.datasets import reference
 from metarl.supervised.ensemble import ensemble
 from metarl.supervised.evaluation import FewShotEvaluation, Judged, Protocol, judge
@@ -151,6 +152,8 @@ class FewShotRun:
         if device.type == "cpu":
             keep_freed_memory()
         store = load_split(self.experiment, split, device, self.run.config["image"])
+        if isinstance(store, ClassStore) and protocol.way < 2:
+            raise ValueError(f"way={protocol.way}, expected 2 or more classes to choose among")
         judged: dict[str, Judged] = {}
         for number in steps or (None,):
             config = self._with_steps(number)

@@ -79,8 +79,8 @@ def test_more_episodes_begin_with_those_of_fewer_and_other_seeds_are_others(stor
 def test_one_episode_has_no_interval():
     with pytest.raises(ValueError, match="episodes=1"):
         Protocol(5, 1, 15, 1)
-    with pytest.raises(ValueError, match="way=1, expected 2"):
-        Protocol(1, 1)
+    with pytest.raises(ValueError, match="way=0, expected 1"):
+        Protocol(0, 1)
     with pytest.raises(ValueError, match="seed=-1, expected 0"):
         Protocol(5, 1, seed=-1)
 
