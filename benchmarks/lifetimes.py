@@ -77,14 +77,14 @@ HEXAPOD = {
 }
 
 
-def game(episodes_per_round: int) -> dict:
-    """A round for every version of the longest ladder."""
-    return {"schedule": "rising-versions", "rounds": 7, "episodes_per_round": episodes_per_round}
+def game(episodes_per_round: int, rounds: int = 8) -> dict:
+    """Against versions that rise from round to round; eight rounds are two for each quarter of the game."""
+    return {"schedule": "rising-versions", "rounds": rounds, "episodes_per_round": episodes_per_round}
 
 
 def plays(episodes_per_round: int) -> str:
-    """Arguments of a world of games."""
-    lifetime = json.dumps(game(episodes_per_round), separators=(",", ":"))
+    """Arguments of a world of games to train on: a round for every version of the longest ladder."""
+    lifetime = json.dumps(game(episodes_per_round, rounds=7), separators=(",", ":"))
     return f"canonical=true opponents=zoo approach=10 retreat=1 lifetime={lifetime}"
 
 
@@ -208,10 +208,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="some of the comparisons")
     parser.add_argument("--stages", nargs="+", help="some of the agents")
     parser.add_argument("--jobs", type=int, default=1, help="seeds at once")
-    parser.add_argument("--lifetimes", type=int, help="of each kind; unset, 50, or 20 games")
+    parser.add_argument("--lifetimes", type=int, help="of each kind; unset, 50, or 30 games")
     parser.add_argument("--out", type=Path, default=Path("runs/lifetimes"))
     args = parser.parse_args()
-    lifetimes = args.lifetimes or (50 if args.experiment == "hexapod" else 20)
+    lifetimes = args.lifetimes or (50 if args.experiment == "hexapod" else 30)
     target = Path(f"benchmarks/results/lifetimes_{args.experiment}.json")
     comparisons = EXPERIMENTS[args.experiment]
     for title in args.only or []:
