@@ -3,7 +3,8 @@
     python benchmarks/lifetimes.py EXPERIMENT [--seeds 1 2 3] [--jobs 1] [--only NAME...] [--stages ppo rl2]
 
 `hexapod`: two legs fail over seven episodes. `games`: matches against an opponent whose version rises from round to
-round, in three pairings. `sample-complexity`: games of one pairing with 3, 9 and 30 episodes per round.
+round, in three pairings. `sample-complexity`: games of one pairing with 3, 9 and 30 episodes per round. `specialists`:
+the hexapod with two dead legs, before and after training on them alone.
 
 What a stage starts from is trained first, so that all methods go on from one policy for as many steps. Runs lie in
 `--out`; one that is complete is not trained again, one that was interrupted goes on. Raw returns and scores go to
@@ -17,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Stage:
     judged: bool = True
     """Whether its agent lives the test lifetimes."""
     shared: bool = False
-    """Trained once, with seed 1, and then what all seeds start from."""
+    """Trained once, with seed 1, for all seeds and comparisons of one experiment or more."""
     options: str | None = None
     """Arguments of the world in training, where they are others."""
 
@@ -56,8 +57,8 @@ class Comparison:
     options: str
     """Arguments of the world."""
     stages: Mapping[str, Stage]
-    rounds_of: tuple[int, ...] = ()
-    """Of games: episodes per round in which they are judged, one kind of game after the other."""
+    lifetimes: tuple[dict, ...] = ()
+    """What the agents live, one kind after the other; none: the world's own lifetimes."""
 
 
 HEXAPOD = {
@@ -113,19 +114,32 @@ def games(start: str) -> dict[str, Stage]:
     }
 
 
-def pairing(name: str, start: str, rounds_of: tuple[int, ...]) -> Comparison:
+def pairing(name: str, start: str, *episodes_per_round: int) -> Comparison:
     """Games of one pairing."""
-    return Comparison(f"RoboSumo-{name}-v0", plays(9), games(start), rounds_of)
+    return Comparison(
+        f"RoboSumo-{name}-v0", plays(9), games(start), tuple(game(each) for each in episodes_per_round)
+    )
+
+
+def specialist(*legs: int) -> Comparison:
+    """What is to be gained on one pair of legs without torque, by training on it alone."""
+    dead = {"schedule": "fixed", "task": {"legs": list(legs), "torque": 0}, "episodes": 2}
+    only = f"integrator=implicitfast lifetime={json.dumps(dead, separators=(',', ':'))}"
+    robust = replace(HEXAPOD["robust"], judged=True)
+    alone = Stage("ppo --lr 2e-4 --batch-size 2000 --steps 1000000", "robust", options=only)
+    stages = {"walker": HEXAPOD["walker"], "robust": robust, "specialist": alone}
+    return Comparison("HexapodLegFailure-v0", "integrator=implicitfast", stages, (dead,))
 
 
 EXPERIMENTS = {
     "hexapod": {"HexapodLegFailure": Comparison("HexapodLegFailure-v0", "integrator=implicitfast", HEXAPOD)},
     "games": {
-        "Bug-vs-Ant": pairing("Bug-vs-Ant", "bug@5", (9,)),
-        "Ant-vs-Bug": pairing("Ant-vs-Bug", "ant@5", (9,)),
-        "Ant-vs-Ant": pairing("Ant-vs-Ant", "ant@5", (9,)),
+        "Bug-vs-Ant": pairing("Bug-vs-Ant", "bug@5", 9),
+        "Ant-vs-Bug": pairing("Ant-vs-Bug", "ant@5", 9),
+        "Ant-vs-Ant": pairing("Ant-vs-Ant", "ant@5", 9),
     },
-    "sample-complexity": {"Bug-vs-Ant": pairing("Bug-vs-Ant", "bug@5", (3, 9, 30))},
+    "sample-complexity": {"Bug-vs-Ant": pairing("Bug-vs-Ant", "bug@5", 3, 9, 30)},
+    "specialists": {"back": specialist(1, 2), "middle": specialist(3, 4), "front": specialist(5, 6)},
 }
 
 
@@ -139,7 +153,7 @@ def trained(comparison: Comparison, name: str, seed: int, out: Path) -> Run:
     """The finished run of one stage; what it starts from is trained before."""
     stage = comparison.stages[name]
     seed = 1 if stage.shared else seed
-    folder = out / ("shared" if stage.shared else f"seed-{seed}") / name
+    folder = (out.parent / "shared" if stage.shared else out / f"seed-{seed}") / name
     found = find(folder)
     if not found:
         start = stage.after
@@ -159,11 +173,11 @@ def judge(comparison: Comparison, name: str, seed: int, out: Path, lifetimes: in
     run = trained(comparison, name, seed, out)
     agent, metrics = open_run(run.path), run.metrics()
     rows = []
-    for schedule in [game(each) for each in comparison.rounds_of] or [None]:
+    for schedule in comparison.lifetimes or [None]:
         found = lived_before(run, lifetimes, schedule)
         if found is None:
             found = agent.evaluate_lifetimes(lifetimes, lifetime=schedule, quiet=True)
-        found = found.to_json()
+        found = named(found, name).to_json()
         rows.append(
             {
                 "agent": name,
@@ -178,6 +192,18 @@ def judge(comparison: Comparison, name: str, seed: int, out: Path, lifetimes: in
             }
         )
     return rows
+
+
+def named(evaluation: LifetimeEvaluation, name: str) -> LifetimeEvaluation:
+    """The same under the name of a stage, which tells trainings of one agent apart."""
+    agent = evaluation.protocol["agent"]
+    scores, measures = (
+        {name + label.removeprefix(agent): each for label, each in found.items()}
+        for found in (evaluation.scores, evaluation.measures)
+    )
+    return replace(
+        evaluation, scores=scores, measures=measures, protocol={**evaluation.protocol, "agent": name}
+    )
 
 
 def lived_before(run: Run, lifetimes: int, schedule: dict | None) -> LifetimeEvaluation | None:
@@ -211,7 +237,7 @@ def main() -> None:
     parser.add_argument("--lifetimes", type=int, help="of each kind; unset, 50, or 30 games")
     parser.add_argument("--out", type=Path, default=Path("runs/lifetimes"))
     args = parser.parse_args()
-    lifetimes = args.lifetimes or (50 if args.experiment == "hexapod" else 30)
+    lifetimes = args.lifetimes or (30 if args.experiment in ("games", "sample-complexity") else 50)
     target = Path(f"benchmarks/results/lifetimes_{args.experiment}.json")
     comparisons = EXPERIMENTS[args.experiment]
     for title in args.only or []:

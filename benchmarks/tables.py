@@ -399,6 +399,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Mapping[str, Any]]], str]]] = {
     "lifetimes_games": ("lifetimes_games.json", lifetimes),
     "lifetimes_hexapod": ("lifetimes_hexapod.json", lifetimes),
     "lifetimes_sample-complexity": ("lifetimes_sample-complexity.json", lifetimes),
+    "lifetimes_specialists": ("lifetimes_specialists.json", lifetimes),
     "meta_gradient": ("meta_gradient.json", meta_gradient),
     "meta_step": ("meta_step.json", meta_step),
     "mlap": ("mlap.json", mlap),

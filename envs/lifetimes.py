@@ -84,6 +84,31 @@ class Redraw(Schedule):
 
 
 @dataclass(frozen=True)
+class Fixed(Schedule):
+    """One task in all episodes, whatever the split: to train a specialist, or to see what time alone does to an agent."""
+
+    task: Task
+    """The task."""
+    episodes: int = 10
+    """Episodes of a lifetime."""
+
+    def __post_init__(self):
+        _at_least(1, episodes=self.episodes)
+
+    def draw(self, tasks: TaskDistribution, split: str, rng: np.random.Generator) -> list[Task]:
+        """The task again and again."""
+        return [tasks.check(self.task) for _ in range(self.episodes)]
+
+    def enumerate(self, tasks: TaskDistribution, split: str) -> list[list[Task]]:
+        """The one lifetime that there is."""
+        return [[tasks.check(self.task) for _ in range(self.episodes)]]
+
+    def check(self, tasks: TaskDistribution) -> None:
+        """Refuse a task that is none of this world."""
+        tasks.check(self.task)
+
+
+@dataclass(frozen=True)
 class Drift(Schedule):
     """From one drawn task to another by equal steps, every number by itself.
 
@@ -222,6 +247,7 @@ class RisingVersions(Schedule):
 
 SCHEDULES: dict[str, type[Schedule]] = {
     "redraw": Redraw,
+    "fixed": Fixed,
     "drift": Drift,
     "leg-failure": LegFailure,
     "switch": Switch,

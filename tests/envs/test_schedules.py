@@ -76,6 +76,16 @@ def test_training_and_test_lifetimes_are_disjoint():
         assert drawn != env.sample_lifetimes(40, "test", 1)
 
 
+def test_a_fixed_task_stays_in_every_split():
+    task = {"legs": [4, 3], "torque": 0.0}
+    checked = {"legs": [3, 4], "torque": 0.0}
+    for face in (make, make_vec):
+        env = face("metarl/HexapodLegFailure-v0", lifetime={"schedule": "fixed", "task": task, "episodes": 2})
+        for split in ("train", "test"):
+            assert env.enumerate_lifetimes(split) == [[checked] * 2]
+            assert env.sample_lifetimes(2, split, 0) == [[checked] * 2] * 2
+
+
 def test_redraw_draws_from_the_split():
     env = make("metarl/CheetahVel-v0", lifetime=Redraw(4))
     for split in ("train", "test"):
@@ -106,6 +116,8 @@ def test_json_form():
         ({"schedule": "drift", "episods": 3}, "did you mean 'episodes'"),
         ({"schedule": "drift", "episodes": 1}, "episodes must be at least 2, got 1"),
         ({"schedule": "drift", "episodes": "3"}, "episodes"),
+        ({"schedule": "fixed"}, "no value for task"),
+        ({"schedule": "fixed", "task": {"speed": 1.0}}, "velocity"),
         ({"schedule": "redraw", "episodes": 0}, "episodes must be at least 1"),
         ({"schedule": "switch", "every": 0}, "every must be at least 1"),
         ({"schedule": "switch", "per_episode": 1}, "per_episode must be at least 2"),
