@@ -108,3 +108,37 @@ def test_meta_steps_stand_beside_those_of_the_peers_that_have_the_method():
     assert cells[0] == ["method", "ms", "MiB", "higher: time / ours", "memory / ours"]
     assert cells[2] == ["cavia", "100 [90, 125]", "2", "", ""]
     assert cells[3] == ["maml", "100 [90, 125]", "2", "1.50 [1.40, 1.75]", "1.62"]
+
+
+def test_lifetimes_are_shown_by_episode_and_games_by_the_rounds_won():
+    def run(seed, scores, score=None, schedule=None):
+        protocol = {
+            "agent": "ppo",
+            "world": "w",
+            "split": "test",
+            "schedule": schedule,
+            "config": {"lr": 1.0},
+        }
+        measures = {} if score is None else {"ppo": {"score": [[score]]}}
+        return {"seed": seed, "protocol": protocol, "groups": ["all"], "scores": {"ppo": [[scores]]}} | {
+            "measures": measures
+        }
+
+    def cells(text):
+        lines = [line for line in text.splitlines() if line.startswith("| ppo")]
+        return [cell.strip() for cell in lines[0].split("|")[2:-1]]
+
+    assert cells(tables.lived([run(1, [1.0, 3.0]), run(2, [3.0, 5.0])])) == [
+        "2.000 [2.000, 2.000]",
+        "4.000 [4.000, 4.000]",
+    ]
+    game = {"schedule": "rising-versions", "rounds": 4, "episodes_per_round": 2}
+    won = run(1, [0.0] * 8, [1, 0, 1, 1, -1, 1, -1, -1], game)  # rounds won, won, drawn, lost
+    text = tables.lived([won])
+    assert "2 episodes per round" in text
+    assert [cell.split()[0] for cell in cells(text)] == ["1.000", "1.000", "0.000", "0.000"]
+    stages = {"ppo": {"flags": "ppo --lr 1", "after": "first"}}
+    found = {"command": "python benchmarks/lifetimes.py games", "commit": "0123456789"}
+    page = tables.lifetimes([found | {"comparisons": {"A": {"stages": stages, "runs": [won]}}}])
+    assert "- ppo: `ppo --lr 1 --start-from first`" in page
+    assert "Seeds: 1." in page
