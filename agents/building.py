@@ -23,10 +23,11 @@ def stored(run: Run) -> tuple[str, Experiment, Config]:
     Raises:
         ValueError: It is the run of a few-shot method.
     """
-    if "agent" not in run.config:
+    if "agent" not in run.config and "method" in run.config:
         raise ValueError(
             f"{run.path} is a run of a few-shot method; use `metarl fewshot evaluate` and `metarl fewshot train`"
         )
+    run.check_whole("agent")
     agent = run.config["agent"]
     config = from_dict(type(preset(agent)), run.config["config"])
     return agent, from_dict(Experiment, run.config["experiment"]), config

@@ -50,6 +50,10 @@ def run(out: str = "runs/demo", steps: int | None = None, seconds: float | None 
     Returns:
         0, or 130 if training was interrupted.
     """
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps={steps}, expected 1 or more")
+    if seed < 0:
+        raise ValueError(f"seed={seed}, expected 0 or more")
     if seconds is not None and seconds <= 0:
         raise ValueError(f"seconds={seconds}, expected more than 0")
     if seconds is None:

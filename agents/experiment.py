@@ -36,8 +36,10 @@ class Experiment:
     def __post_init__(self):
         if self.steps < 1:
             raise ValueError(f"steps={self.steps}, expected 1 or more environment steps")
-        if self.seed < 0:
-            raise ValueError(f"seed={self.seed}, expected 0 or more")
+        at_least = {"seed": 0, "evaluate_every": 0, "checkpoint_every": 0, "evaluation_steps": 0}
+        for name, least in (at_least | {"evaluation_tasks": 1}).items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)}, expected {least} or more")
         if "horizon" in self.world_options:
             raise ValueError(
                 "the world's option horizon is the agent's to set: use --sampling.horizon, or --horizon of ppo, "

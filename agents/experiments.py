@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from metarl import devices, distributed
+from metarl import checkpoints, devices, distributed
 from metarl.agents import preset
 from metarl.agents.agent_run import AgentRun
 from metarl.agents.building import Config, build, stored
@@ -48,10 +48,7 @@ def train(
     joined = distributed.start(device)
     try:
         algorithm = build(experiment, config, device)
-        if experiment.start_from is not None:
-            is_run = Path(experiment.start_from).is_dir()
-            wrestlers = None if is_run else wrestlers_of(experiment.world, experiment.world_options)
-            start_from(algorithm.module, experiment.start_from, wrestlers)
+        _begin(algorithm, experiment)
         settings = {"agent": agent, "experiment": to_dict(experiment), "config": to_dict(config)}
         run = Run.create(experiment.out, experiment.world, agent, experiment.seed, settings)
         return _run(run, algorithm, experiment, config, quiet)
@@ -70,15 +67,26 @@ def resume(path: str | Path, *, steps: int | None = None, quiet: bool = False) -
     """
     run = Run.open(path)
     _, experiment, config = stored(run)
-    if steps is not None:
-        experiment = replace(experiment, steps=steps)
+    experiment = replace(experiment, steps=run.total(steps, experiment.steps))
     device = devices.resolve(experiment.device)
     joined = distributed.start(device)
     try:
-        return _run(run, build(experiment, config, device), experiment, config, quiet)
+        algorithm = build(experiment, config, device)
+        if not checkpoints.complete(run.checkpoints):  # it ended before its start was saved
+            _begin(algorithm, experiment)
+        return _run(run, algorithm, experiment, config, quiet)
     finally:
         if joined:
             distributed.stop()
+
+
+def _begin(algorithm: Any, experiment: Experiment) -> None:
+    """Give a new algorithm what its training starts from, if that is not nothing."""
+    if experiment.start_from is None:
+        return
+    is_run = Path(experiment.start_from).is_dir()
+    wrestlers = None if is_run else wrestlers_of(experiment.world, experiment.world_options)
+    start_from(algorithm.module, experiment.start_from, wrestlers)
 
 
 def open_run(path: str | Path) -> AgentRun:

@@ -3,14 +3,14 @@
 Legend: G groups of lifetimes (e.g. the pair of legs that fails), L lifetimes of each, E episodes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from metarl.configs import read_json
+from metarl.configs import differences, read_json
 from metarl.names import unknown
 from metarl.plots import markdown_table
 from metarl.statistics import stratified_means
@@ -165,23 +165,9 @@ def _shape(evaluation: LifetimeEvaluation) -> tuple[int, ...]:
 
 def _differences(evaluations: Sequence[LifetimeEvaluation]) -> list[str]:
     """For each evaluation the settings in which it differs from others of the same agent, e.g. ` (inner.lr 0.1)`."""
-    flat = [dict(_flat(each.protocol.get("config") or {})) for each in evaluations]
     agents = [each.protocol.get("agent") for each in evaluations]
-    texts = []
-    for agent, config in zip(agents, flat, strict=True):
-        peers = [other for name, other in zip(agents, flat, strict=True) if name == agent]
-        unlike = [key for key in config if any(other.get(key) != config[key] for other in peers)]
-        shown = " ".join(f"{key} {config[key]}" for key in unlike)
-        texts.append(f" ({shown})" if shown else "")
-    return texts
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+    configs = [each.protocol.get("config") or {} for each in evaluations]
+    return [f" ({text})" if text else "" for text in differences(configs, agents)]
 
 
 def _decimals(rows: Sequence[Mapping[str, Any]]) -> int:

@@ -18,12 +18,16 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
 from metarl.configs import read_json
-from metarl.files import write_atomically
+from metarl.files import sync_folder, write_beside
 
 FORMAT = 1
 """The number of this layout; raised when older code could not read what newer code writes."""
 
 log = logging.getLogger(__name__)
+
+
+class NewerFormat(ValueError):
+    """A checkpoint was written by a later version."""
 
 
 def save(path: str | Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
@@ -49,10 +53,18 @@ def save(path: str | Path, tensors: Mapping[str, Tensor], state: Mapping[str, An
         text = json.dumps(whole, indent=2)
     except TypeError as error:
         raise ValueError(f"checkpoint state cannot be written as JSON: {error}") from None
-    described = _with(path, ".json")
-    described.unlink(missing_ok=True)  # an older one of that name must not vouch for the new tensors
-    write_atomically(_with(path, ".safetensors"), data)
-    write_atomically(described, (text + "\n").encode())
+    described, stored = _with(path, ".json"), _with(path, ".safetensors")
+    new = [write_beside(stored, data)]  # both before the old ones go: the disk may be full
+    try:
+        new.append(write_beside(described, (text + "\n").encode()))
+        described.unlink(missing_ok=True)  # an older one of that name must not vouch for the new tensors
+        sync_folder(path.parent)
+        new[0].replace(stored)
+        new[1].replace(described)
+    finally:
+        for each in new:
+            each.unlink(missing_ok=True)
+    sync_folder(path.parent)
     return described
 
 
@@ -76,7 +88,7 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not isinstance(number, int) or not isinstance(state.get("tensors"), dict):
         raise ValueError(f"{path}.json does not describe a checkpoint of metarl")
     if number > FORMAT:
-        raise ValueError(
+        raise NewerFormat(
             f"{path} has checkpoint format {number}, this metarl reads up to {FORMAT}; install a newer metarl"
         )
     try:
@@ -95,7 +107,8 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def complete(folder: str | Path) -> list[Path]:
     """The checkpoints in a folder that have both files, oldest first, without suffix."""
-    names = sorted(Path(folder).glob("step_*.json"))
+    names = [each for each in Path(folder).glob("step_*.json") if each.stem.removeprefix("step_").isdigit()]
+    names.sort(key=lambda each: int(each.stem.removeprefix("step_")))
     return [each.with_suffix("") for each in names if each.with_suffix(".safetensors").exists()]
 
 
@@ -103,10 +116,15 @@ def latest(folder: str | Path) -> Path | None:
     """The newest checkpoint in a folder that can be read, without suffix; None if there is none.
 
     A damaged one is passed over with a warning.
+
+    Raises:
+        NewerFormat: The newest one is of a later version.
     """
     for path in reversed(complete(folder)):
         try:
             load(path)
+        except NewerFormat:
+            raise
         except ValueError as error:
             log.warning("passing over a checkpoint: %s", error)
         else:
@@ -115,7 +133,7 @@ def latest(folder: str | Path) -> Path | None:
 
 
 def prune(folder: str | Path, keep: int | None) -> None:
-    """Delete all but the newest `keep` checkpoints (None keeps all), and tensors that lack their JSON."""
+    """Delete all but the newest `keep` checkpoints; None keeps all."""
     if keep is None:
         return
     if keep < 1:

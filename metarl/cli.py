@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from metarl.commands.errors import is_users_mistake, say
+from metarl.commands.errors import is_users_mistake, message_of, say
 from metarl.names import unknown
 
 
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not is_users_mistake(error):
             raise
-        say(str(error))
+        say(message_of(error))
         return 2
 
 

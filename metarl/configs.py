@@ -8,7 +8,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
@@ -64,6 +64,30 @@ def from_dict(cls: type[Config], values: Mapping[str, Any], *, where: str = "") 
         raise ValueError(f"{where or cls.__name__}: no value for {', '.join(missing)}, which have no default")
     hints = _hints(typing.cast(Any, cls))
     return cls(**{name: _typed(value, hints[name], _join(where, name)) for name, value in values.items()})
+
+
+def differences(configs: Sequence[Mapping[str, Any]], kinds: Sequence[Any]) -> list[str]:
+    """For each of several configs the settings in which it differs from others of its kind, such as `inner.lr 0.1`.
+
+    Args:
+        configs: Nested mappings.
+        kinds: What each is the config of, e.g. the name of an agent.
+    """
+    flat = [dict(_flat(each)) for each in configs]
+    texts = []
+    for kind, config in zip(kinds, flat, strict=True):
+        peers = [other for name, other in zip(kinds, flat, strict=True) if name == kind]
+        unlike = [key for key in config if any(other.get(key) != config[key] for other in peers)]
+        texts.append(" ".join(f"{key} {config[key]}" for key in unlike))
+    return texts
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def read_json(path: str | Path) -> Any:

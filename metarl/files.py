@@ -17,19 +17,34 @@ def write_atomically(path: str | Path, data: bytes) -> None:
         OSError: the disk refused; the old file is untouched.
     """
     path = Path(path)
+    beside = write_beside(path, data)
+    try:
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def write_beside(path: Path, data: bytes) -> Path:
+    """Write a neighbour of a file that is on the disk and is to take its place; gives its path.
+
+    Raises:
+        OSError: the disk refused; nothing is left of the neighbour.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with beside.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
+    except BaseException:
         beside.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+        raise
+    return beside
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make sure that a folder's new names are on the disk."""
     if os.name != "posix":  # Windows cannot open a folder; its rename is durable enough
         return
     handle = os.open(folder, os.O_RDONLY)

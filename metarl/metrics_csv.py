@@ -89,9 +89,15 @@ def read_rows(path: str | Path) -> tuple[list[str], list[dict[str, str]]]:
     """The columns of a metrics file and its whole rows as text; both empty if there is no file.
 
     A last line without its line break was cut off by a crash and does not count.
+
+    Raises:
+        ValueError: The file is damaged.
     """
     path = Path(path)
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is damaged: it is no text ({error})") from None
     whole = text[: text.rfind("\n") + 1]
     lines = list(csv.reader(io.StringIO(whole)))
     if not lines:
@@ -103,7 +109,10 @@ def read_rows(path: str | Path) -> tuple[list[str], list[dict[str, str]]]:
 def read_metrics(path: str | Path) -> dict[str, list[float]]:
     """Every column of a metrics file as numbers, all of the same length, NaN where a row has none."""
     columns, rows = read_rows(path)
-    return {name: [float(row.get(name) or "nan") for row in rows] for name in columns}
+    try:
+        return {name: [float(row.get(name) or "nan") for row in rows] for name in columns}
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
 
 
 def text_of(value: float) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from metarl import runs as run_folders
+from metarl.configs import differences
 from metarl.names import unknown
 from metarl.runs import Run
 from metarl.statistics import bootstrap_band, interquartile_mean
@@ -19,6 +20,21 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Told apart by the colour-blind (Okabe & Ito 2008)."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":")
+NO_DIFFERENCE = (
+    "seed",
+    "out",
+    "device",
+    "data_root",
+    "start_from",
+    "steps",
+    "episodes",
+    "evaluate_every",
+    "checkpoint_every",
+    "evaluation_steps",
+    "evaluation_tasks",
+    "validation_episodes",
+)
+"""Settings of an experiment in which runs may differ that share a line."""
 POINTS = 200
 """Points at which learning curves of different runs are compared."""
 
@@ -28,7 +44,7 @@ class Curve:
     """One line of a learning curve."""
 
     group: str
-    """Agent, and world if there are several."""
+    """Agent, world if there are several, and settings in which runs differ."""
     tag: str
     """What was logged."""
     seeds: int
@@ -149,11 +165,9 @@ def read_curves(runs: Iterable[Run | str | Path], tags: Sequence[str] = ()) -> l
     opened = [each for place in runs for each in _opened(place)]
     if not opened:
         raise ValueError("there are no runs to draw")
-    worlds = {run.info.get("world") for run in opened}
     groups: dict[str, list[dict[str, list[float]]]] = {}
-    for run in opened:
-        world = f" on {str(run.info.get('world')).removeprefix('metarl/')}" if len(worlds) > 1 else ""
-        groups.setdefault(f"{run.info.get('agent')}{world}", []).append(run.metrics())
+    for run, name in zip(opened, names_of(opened), strict=True):
+        groups.setdefault(name, []).append(run.metrics())
     logged = dict.fromkeys(tag for tables in groups.values() for table in tables for tag in table)
     for tag in tags:
         if tag not in logged:
@@ -166,6 +180,27 @@ def read_curves(runs: Iterable[Run | str | Path], tags: Sequence[str] = ()) -> l
         if any(_values(table, tag)[0].size for table in tables)
     ]
     return curves
+
+
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """What each of several runs is called: its agent, its world if there are several, and in what its settings differ.
+
+    Runs that differ in nothing but the seed have one name; so have those of which one was trained for longer.
+    """
+    worlds = [str(run.info.get("world")).removeprefix("metarl/") for run in runs]
+    agents = [str(run.info.get("agent")) for run in runs]
+    settings = [
+        {
+            **run.config.get("config", {}),
+            **{k: v for k, v in run.config.get("experiment", {}).items() if k not in NO_DIFFERENCE},
+        }
+        for run in runs
+    ]
+    unlike = differences(settings, list(zip(agents, worlds, strict=True)))
+    return [
+        agent + (f" on {world}" if len(set(worlds)) > 1 else "") + (f" ({text})" if text else "")
+        for agent, world, text in zip(agents, worlds, unlike, strict=True)
+    ]
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -294,9 +329,23 @@ def new_figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def check_picture(out: str | Path) -> Path:
+    """The path of a picture that is to be written, before long work for it begins.
+
+    Raises:
+        ValueError: Its ending does not say a format, it is a folder, or matplotlib is missing.
+    """
+    new_figure(1, 1)
+    out = Path(out)
+    if out.is_dir() or not out.suffix:
+        example = out / "plot.png" if out.is_dir() else f"{out}.png"
+        raise ValueError(f"cannot write a picture to '{out}', expected a file such as {example}")
+    return out
+
+
 def save(figure: Any, out: str | Path) -> Path:
     """Write a figure; the ending says the format (png, svg, pdf). Gives the path."""
-    out = Path(out)
+    out = check_picture(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         figure.savefig(out, dpi=150)

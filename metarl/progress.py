@@ -109,7 +109,7 @@ class Progress:
         due = time.monotonic() - self._last_line >= self._every or step >= self.total
         if not self._quiet and self._live is None and due:
             self._last_line = time.monotonic()
-            print(self.line(), flush=True)
+            self._print(self.line())
 
     def note(self, text: str) -> None:
         """Show a sentence at once; safe to call from a signal handler."""
@@ -123,7 +123,15 @@ class Progress:
         if self._live is not None:
             self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
         elif not self._quiet:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        """A line; where nobody reads any more, training goes on in silence."""
+        try:
             print(text, flush=True)
+        except BrokenPipeError:
+            self._quiet = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def line(self) -> str:
         """Everything important on one line."""

@@ -6,10 +6,11 @@ runs/<world>/<agent>/<date>-<time>_s<seed>/
 ```
 """
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,13 @@ from metarl.configs import read_json, write_json
 from metarl.metrics_csv import MetricsCSV, read_metrics
 from metarl.names import nearest
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 Layout = Mapping[str, Mapping[str, Sequence[str]]]
+log = logging.getLogger(__name__)
 Reason = Literal["running", "finished", "stopped", "failed", "diverged"]
 
 
@@ -33,7 +40,7 @@ class Run:
         config: What `config.json` holds.
         info: What `run.json` holds: `command`, `git`, `versions`, `hardware`, `world`, `agent`, `seed`,
             `started`, `resumed` (times), `ended` (or None), `reason` (running, finished, stopped, failed,
-            diverged) and `message` (or None).
+            diverged) and `message` (or None); `total`, if a resumption has changed how long it is to be.
     """
 
     def __init__(
@@ -87,7 +94,26 @@ class Run:
             path = path.parent
         if not (path / "run.json").is_file() or not (path / "config.json").is_file():
             raise ValueError(f"{path} is not a run (it has no run.json and config.json){_near(path)}")
-        return cls(path, read_json(path / "config.json"), read_json(path / "run.json"), writable=_is_main())
+        config, info = (read_json(path / name) for name in ("config.json", "run.json"))
+        for name, found in (("config.json", config), ("run.json", info)):
+            if not isinstance(found, dict):
+                raise ValueError(f"{path / name} is damaged: got {type(found).__name__}, expected an object")
+        return cls(path, config, info, writable=_is_main())
+
+    def check_whole(self, kind: str) -> None:
+        """Make sure that `config.json` says what was trained, and how.
+
+        Args:
+            kind: `agent` or `method`.
+
+        Raises:
+            ValueError: It does not.
+        """
+        named = isinstance(self.config.get(kind), str)
+        if not named or not all(isinstance(self.config.get(key), dict) for key in ("experiment", "config")):
+            raise ValueError(
+                f"{self.path / 'config.json'} is damaged: expected '{kind}', 'experiment' and 'config'"
+            )
 
     @property
     def checkpoints(self) -> Path:
@@ -173,13 +199,44 @@ class Run:
         if self._writable:
             write_json(self.path / "run.json", self.info)
 
+    def total(self, given: int | None, usual: int) -> int:
+        """How long the training is to be, in steps or episodes: what was given last, now or in an earlier resumption.
+
+        Args:
+            given: A new total, which is kept; None for that of before.
+            usual: What the config says.
+        """
+        if given is not None:
+            self.note(total=given)
+        return int(self.info.get("total", usual))
+
     def finish(self, reason: Reason, message: str | None = None) -> None:
-        """Close the files and write into `run.json` when and why the run ended."""
-        if self._board is not None:
-            self._board.close()
-            self._board = None
-        self._table.close()
-        self.note(ended=_now(), reason=reason, message=message)
+        """Close the files and write into `run.json` when and why the run ended, also where one cannot be closed."""
+        board, self._board = self._board, None
+        with ExitStack() as stack:
+            stack.callback(self.note, ended=_now(), reason=reason, message=message)
+            stack.callback(self._table.close)
+            if board is not None:
+                stack.callback(board.close)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training in this folder; the system lets go when the process ends, however it does.
+
+        Raises:
+            ValueError: Another one trains here.
+        """
+        if fcntl is None or not self._writable:
+            yield
+            return
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"another process is training in {self.path}: wait until it has ended, or stop it with Ctrl-C"
+                ) from None
+            yield
 
     def _tensorboard(self) -> Any:
         if self._board is None:
@@ -195,10 +252,16 @@ class Run:
 
 
 def find(root: str | Path = "runs") -> list[Run]:
-    """All runs in or up to four folders below a folder, the oldest first."""
+    """All runs in or up to four folders below a folder, the oldest first; damaged ones are passed over with a warning."""
     files = [each for depth in range(5) for each in Path(root).glob("*/" * depth + "run.json")]
     places = {each.parent for each in files if (each.parent / "config.json").exists()}
-    return [Run.open(place) for place in sorted(places, key=lambda place: (place.name, str(place)))]
+    found = []
+    for place in sorted(places, key=lambda place: (place.name, str(place))):
+        try:
+            found.append(Run.open(place))
+        except ValueError as error:
+            log.warning("passing over a run: %s", error)
+    return found
 
 
 def arrange(writer: Any, layout: Layout) -> None:

@@ -106,7 +106,8 @@ def train(
 
     Raises:
         TrainingDiverged: a loss, gradient, parameter or buffer became infinite or no number.
-        ValueError: the checkpoint does not fit the module, the optimiser or the seed.
+        ValueError: the checkpoint does not fit the module, the optimiser or the seed; or there are only damaged ones, or
+            another process trains here.
         KeyboardInterrupt: a second Ctrl-C.
     """
     distributed.check_started()
@@ -115,6 +116,7 @@ def train(
     window = max(20, 2 * schedule.evaluate_every)
     quiet = quiet or not distributed.is_main()
     with (
+        run.locked(),
         Progress(title, schedule.steps, quiet=quiet, window=window) as progress,
         StopRequest(progress.note) as stop,
     ):
@@ -231,14 +233,28 @@ class _Loop:
             checkpoints.prune(self.run.checkpoints, self.schedule.keep)
         return path
 
+    def _newest(self) -> tuple[Path | None, str]:
+        """The checkpoint to go on from, and what speaks against going on."""
+        folder = self.run.checkpoints
+        try:
+            path = checkpoints.latest(folder)
+        except checkpoints.NewerFormat as error:
+            return None, str(error)
+        if path is None and (checkpoints.complete(folder) or self.run.rows):
+            return None, (
+                f"{self.run.path} was trained, but none of its checkpoints can be read (see the warnings above): "
+                "there is nothing to go on from, and a new start would erase what was logged. Train anew without "
+                "--resume"
+            )
+        return path, ""
+
     def _restore(self) -> tuple[Path, Position]:
         """Go to the newest checkpoint; if there is none, save the start as one."""
-        newest = checkpoints.latest(self.run.checkpoints) if distributed.is_main() else None
-        path = distributed.from_main(newest)
+        path, trouble = distributed.from_main(self._newest() if distributed.is_main() else (None, ""))
+        if trouble:
+            raise ValueError(trouble)
         if path is None:
             distributed.copy_from_main_(self.algorithm.module.state_dict().values())
-            if self.run.rows:
-                self.run.rewind(0, -1)
             self.position = Position()
             return self._save(), self.position
         tensors, state = checkpoints.load(path)

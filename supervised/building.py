@@ -26,10 +26,11 @@ def stored(run: Run) -> tuple[str, FewShotExperiment, Any]:
     Raises:
         ValueError: It is the run of an agent.
     """
-    if "method" not in run.config:
+    if "method" not in run.config and "agent" in run.config:
         raise ValueError(
             f"{run.path} is a run of an agent; use `metarl evaluate` and `metarl train` without fewshot"
         )
+    run.check_whole("method")
     experiment = from_dict(FewShotExperiment, run.config["experiment"])
     method = run.config["method"]
     kind = type(preset(method, experiment.data, experiment.way, experiment.shot))

@@ -37,6 +37,7 @@ features of images (`train.npz` ..)."""
 
     def __post_init__(self):
         at_least = {"way": 2, "shot": 1, "query": 1, "episodes": 1, "seed": 0, "validation_episodes": 2}
+        at_least |= {"evaluate_every": 0, "checkpoint_every": 0}
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}, expected {least} or more")

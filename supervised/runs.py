@@ -85,14 +85,14 @@ def resume(path: str | Path, *, episodes: int | None = None, quiet: bool = False
     """
     run = Run.open(path)
     _, experiment, config = stored(run)
-    before = experiment
-    if episodes is not None:
-        experiment = replace(experiment, episodes=episodes)
+    before = replace(experiment, episodes=run.total(None, experiment.episodes))
+    experiment = before if episodes is None else replace(experiment, episodes=episodes)
     device = _device(experiment)
     joined = distributed.start(device)
     try:
         model = built(run.config, experiment, config, device)
         _check_stage(run, model, config.training, before, experiment)
+        run.total(episodes, experiment.episodes)
         return _run(run, model, experiment, config, load_both(experiment, device), quiet)
     finally:
         if joined:

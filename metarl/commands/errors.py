@@ -13,13 +13,25 @@ def is_users_mistake(error: BaseException) -> bool:
     """Whether an error is a message for the user, rather than a bug whose traceback is wanted.
 
     A message is what our own code raised on purpose (a `raise` statement in a module of metarl) as
-    ValueError, FileNotFoundError or ImportError, or any error of Gymnasium's own, such as an unknown world.
+    ValueError, FileNotFoundError or ImportError, any error of Gymnasium's own, such as an unknown world, and what the
+    system says of a file or folder: that it is none, or may not be written.
     A ValueError that numpy or torch raised on the way is a bug.
     """
-    if isinstance(error, gymnasium.error.Error):
+    if isinstance(error, gymnasium.error.Error) or _about_a_file(error):
         return True
     messages = (ValueError, FileNotFoundError, ImportError)
     return isinstance(error, messages) and _raised_by_us(error.__traceback__)
+
+
+def message_of(error: BaseException) -> str:
+    """What to tell the user of an error that is a message."""
+    if _about_a_file(error) and error.strerror:  # type: ignore[attr-defined]
+        return f"{error.filename}: {error.strerror}"  # type: ignore[attr-defined]
+    return str(error)
+
+
+def _about_a_file(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.filename is not None
 
 
 def say(message: str) -> None:

@@ -50,9 +50,12 @@ def evolution(arguments: list[str]) -> int:
 
     from metarl.envs.contestants import several
     from metarl.envs.evolution import generation, matches_between
+    from metarl.plots import check_picture
     from metarl.progress import Progress
     from metarl.provenance import measurement
 
+    if options.plot:
+        check_picture(options.plot)
     chosen = several(options.wrestlers, options.pool)
     names = [each.name for each in chosen]
     protocol = {
@@ -106,12 +109,12 @@ def table(names: list[str], populations: list[list[int]]) -> str:
 
 def draw(names: list[str], populations: list[list[int]], out: str) -> Path:
     """Shares of the kinds by generation, one upon the other."""
-    from matplotlib import colormaps
-    from matplotlib.ticker import MaxNLocator
-
     from metarl.plots import new_figure, save
 
     figure = new_figure(8, 4.5)
+    from matplotlib import colormaps
+    from matplotlib.ticker import MaxNLocator
+
     axes = figure.subplots()
     order = sorted(range(len(names)), key=lambda kind: -populations[-1][kind])
     shares = [[100 * counts[kind] / sum(counts) for counts in populations] for kind in order]

@@ -108,7 +108,7 @@ def _mapping(info: Any) -> Any:
 def _pair(word: str) -> tuple[str, Any]:
     name, equals, value = word.partition("=")
     if not equals or not name:
-        raise ValueError(f"got {word!r}, expected NAME=VALUE, e.g. horizon=200")
+        raise ValueError(f"got {word!r}, expected NAME=VALUE, e.g. control_cost=0.2")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:

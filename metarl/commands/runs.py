@@ -113,7 +113,8 @@ def plot(arguments: list[str]) -> int:
         print(plot_lifetimes(options.runs, options.out))
     else:
         runs = [run for folder in options.runs for run in runs_in(folder)]
-        rows = [row for run in runs for row in _adaptation_rows(run, len(runs) > 1)]
+        names = plots.names_of(runs) if len(runs) > 1 else [None]
+        rows = [row for run, name in zip(runs, names, strict=True) for row in _adaptation_rows(run, name)]
         print(plots.adaptation_curve(rows, options.out, line="line"))
     return 0
 
@@ -123,13 +124,16 @@ def runs_in(folder: str | Path) -> list[Run]:
     return [Run.open(folder)] if (Path(folder) / "run.json").exists() else find(folder) or [Run.open(folder)]
 
 
-def _adaptation_rows(run: Run, several: bool) -> list[dict[str, Any]]:
-    """What an evaluation of a run found, a line for each task; of several runs, a line for each run."""
+def _adaptation_rows(run: Run, name: str | None) -> list[dict[str, Any]]:
+    """What an evaluation of a run found, a line for each task; of one run among several, one line of that name."""
     stored = run.path / "evaluation.json"
     if not stored.exists():
         raise ValueError(f"{run.path} was not evaluated yet; first: metarl evaluate {run.path}")
-    rows = read_json(stored)["summary"]
-    if several:
-        name = f"{run.info['agent']}, seed {run.info['seed']}"
-        return [{**row, "line": name} for row in rows if row["task"] == "all"]
+    found = read_json(stored)
+    if not isinstance(found, dict) or not isinstance(found.get("summary"), list):
+        raise ValueError(f"{stored} is damaged: it has no summary; evaluate the run anew")
+    rows = found["summary"]
+    if name is not None:
+        line = f"{name}, seed {run.info.get('seed')}"
+        return [{**row, "line": line} for row in rows if row["task"] == "all"]
     return [{**row, "line": row["task"]} for row in rows]

@@ -42,6 +42,8 @@ def watch(arguments: list[str]) -> int:
     folder = Path(options.folder)
     if not folder.is_dir():
         raise ValueError(f"no folder {folder}; train first, or name the folder that `metarl train --out` had")
+    if not 1 <= options.port <= 65535:
+        raise ValueError(f"--port {options.port}, expected a number from 1 to 65535")
     port = free_port(options.host, options.port)
     address = "localhost" if options.host == "0.0.0.0" else options.host
     url = f"http://{address}:{port}/{first_page(folder)}"

@@ -91,22 +91,32 @@ def test_latest_passes_over_what_is_damaged(tmp_path, damage, caplog):
         assert "step_000000020" in caplog.text
 
 
-def test_a_crash_while_saving_leaves_the_older_one(tmp_path, monkeypatch):
-    older, newer = two(tmp_path)
-    written = []
+@pytest.mark.parametrize("full_at", [".safetensors", ".json"])
+def test_a_full_disk_leaves_what_was_there_even_under_the_same_name(full_at, tmp_path, monkeypatch):
+    _, newer = two(tmp_path)
+    before, real = load(newer), checkpoints.write_beside
 
     def fail(path, data):
-        written.append(path.suffix)
-        if path.suffix == ".json":
+        if path.suffix == full_at:
             raise OSError("disk full")
-        real(path, data)
+        return real(path, data)
 
-    real = checkpoints.write_atomically
-    monkeypatch.setattr(checkpoints, "write_atomically", fail)
+    monkeypatch.setattr(checkpoints, "write_beside", fail)
     with pytest.raises(OSError, match="disk full"):
         save(newer, {"x": torch.zeros(2)}, {})
-    assert written == [".safetensors", ".json"]
-    assert latest(tmp_path) == older
+    assert latest(tmp_path) == newer
+    after = load(newer)
+    assert after[1] == before[1]
+    assert all(torch.equal(after[0][name], each) for name, each in before[0].items())
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_steps_are_ordered_as_numbers(tmp_path):
+    for step in (999_999_000, 1_000_000_000):
+        save(tmp_path / f"step_{step:09d}", {}, {})
+    assert latest(tmp_path).name == "step_1000000000"
+    prune(tmp_path, 1)
+    assert [each.name for each in complete(tmp_path)] == ["step_1000000000"]
 
 
 def test_newer_format_is_refused(tmp_path):
@@ -115,6 +125,9 @@ def test_newer_format_is_refused(tmp_path):
     text.write_text(json.dumps(json.loads(text.read_text()) | {"format": checkpoints.FORMAT + 1}))
     with pytest.raises(ValueError, match="install a newer metarl"):
         load(older)
+    checkpoints.delete(tmp_path / "step_000000020")
+    with pytest.raises(ValueError, match="install a newer metarl"):
+        latest(tmp_path)
 
 
 def test_prune_keeps_the_newest(tmp_path):

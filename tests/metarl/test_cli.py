@@ -86,6 +86,10 @@ def test_the_help_of_an_agent_explains_every_field(capsys):
         (["train", "promp", "--world", "CheetahDir-v0", "--steps", "0"], "steps=0"),
         (["train", "promp", "--world", "CheetahDir-v0", "--inner.estimator", "log_prob"], "score terms"),
         (["train", "promp", "--world", "CheetahDir-v0", "--world-options", "horizon"], "NAME=VALUE"),
+        (["train", "promp", "--world", "CheetahDir-v0", "--out", "/dev/null/x"], "Not a directory"),
+        (["train", "promp", "--world", "CheetahDir-v0", "--evaluate-every", "-1"], "evaluate_every=-1"),
+        (["watch", ".", "--port", "70000"], "from 1 to 65535"),
+        (["demo", "--steps", "-1"], "steps=-1"),
         (["train", "--config", "nowhere.json"], "no such file"),
         (["train", "--config"], "needs a path"),
         (["train", "--resume", "nowhere"], "not a run"),
@@ -123,7 +127,7 @@ def test_train_hands_over_experiment_and_config(trained, capsys):
     words = (
         "train promp --world CheetahDir-v0 --seed 3 --steps 77 --out here --inner.lr 0.2 --policy.hidden 8 9"
     )
-    assert cli.main([*words.split(), "--world-options", "control_cost=0.5", "integrator=RK4", "--quiet"]) == 0
+    assert cli.main([*words.split(), "--world-options", "control_cost=0.5", "integrator=rk4", "--quiet"]) == 0
     (((agent, experiment, config), options),) = trained.calls
     assert (agent, experiment.world, experiment.seed, experiment.steps) == (
         "promp",
@@ -131,7 +135,7 @@ def test_train_hands_over_experiment_and_config(trained, capsys):
         3,
         77,
     )
-    assert (experiment.out, experiment.world_options) == ("here", {"control_cost": 0.5, "integrator": "RK4"})
+    assert (experiment.out, experiment.world_options) == ("here", {"control_cost": 0.5, "integrator": "rk4"})
     assert (config.inner.lr, config.policy.hidden, config.inner.estimator) == (0.2, (8, 9), "lvc")
     assert options == {"quiet": True}
     assert "metarl evaluate runs/x" in capsys.readouterr().out

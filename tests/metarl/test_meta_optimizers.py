@@ -222,12 +222,15 @@ def test_trust_region_shrinks_until_the_kl_is_within_its_bound():
 
 
 def test_trust_region_that_finds_nothing_leaves_the_parameters():
-    x = torch.tensor(0.3, requires_grad=True)
-    metrics = TrustRegion([x], max_kl=0.5, backtracks=4).update(
-        lambda: (-(x - 0.3).abs() * 0 + x * 0 + (x - 0.3).abs(), {"kl": (x - 0.3).square()})
+    y = torch.tensor(
+        0.0, dtype=D, requires_grad=True
+    )  # falls at first, and rises within every step that is tried
+    metrics = TrustRegion([y], max_kl=0.5, backtracks=4).update(
+        lambda: (y + 1e6 * y.square(), {"kl": y.square() / 2})
     )
     assert metrics["accepted"] == metrics["kl"] == metrics["improvement"] == 0
-    assert x.item() == torch.tensor(0.3).item()
+    assert metrics["line_search_steps"] == 4
+    assert y.item() == 0.0
 
 
 def test_trust_region_is_the_natural_gradient_of_a_categorical_policy():

@@ -49,6 +49,27 @@ def test_agents_get_lines_of_their_own(tmp_path):
     assert sorted((curve.group, curve.seeds) for curve in curves) == [("maml", 1), ("promp", 3)]
 
 
+def test_runs_of_other_settings_get_lines_of_their_own(tmp_path):
+    for seed, lr in ((1, 0.1), (2, 0.1), (1, 10.0)):
+        settings = {
+            "experiment": {"world": "w", "seed": seed, "out": f"o{seed}"},
+            "config": {"outer": {"lr": lr}},
+        }
+        Run.create(tmp_path, "w", "promp", seed, settings).log({"other": lr}, 1)
+    curves = read_curves([tmp_path], ["other"])
+    assert {(curve.group, curve.seeds, curve.middle[0]) for curve in curves} == {
+        ("promp (outer.lr 0.1)", 2, 0.1),
+        ("promp (outer.lr 10.0)", 1, 10.0),
+    }
+
+
+@pytest.mark.parametrize("out", ["", "curve"])
+def test_a_picture_needs_an_ending(tmp_path, out):
+    make_runs(tmp_path / "runs", seeds=1)
+    with pytest.raises(ValueError, match=r"expected a file such as .*\.png"):
+        learning_curves([tmp_path / "runs"], tmp_path / out)
+
+
 def test_pictures_are_written(tmp_path):
     make_runs(tmp_path / "runs")
     rows = [

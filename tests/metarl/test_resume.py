@@ -95,3 +95,25 @@ def test_a_second_interrupt_aborts_at_once_and_leaves_the_last_checkpoint(uninte
     assert checkpoints.latest(run.checkpoints).name == "step_000000160"
     start(tmp_path)
     assert_same(outcome(tmp_path), uninterrupted)
+
+
+def test_a_run_without_a_checkpoint_that_can_be_read_is_left_as_it_is(tmp_path):
+    start(tmp_path)
+    (run,) = find(tmp_path)
+    for path in run.checkpoints.glob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:-9])
+    before = (run.path / "metrics.csv").read_text()
+    resumed = start(tmp_path)
+    assert resumed.returncode != 0
+    assert "none of its checkpoints can be read" in resumed.stderr
+    assert (run.path / "metrics.csv").read_text() == before
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    start(tmp_path)
+    (run,) = find(tmp_path)
+    with run.locked():
+        other = start(tmp_path, "--iterations", "14")
+    assert other.returncode != 0
+    assert "another process is training in" in other.stderr
+    assert start(tmp_path, "--iterations", "14").returncode == 0

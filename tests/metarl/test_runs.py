@@ -147,3 +147,37 @@ def test_git_state_and_diff(tmp_path):
 
 def test_outside_a_repository_there_is_no_git_state(tmp_path):
     assert all(each["name"] != tmp_path.name for each in provenance.git(tmp_path, tmp_path))
+
+
+def test_what_ends_a_run_is_written_even_if_a_file_cannot_be_closed(tmp_path, monkeypatch):
+    run = make(tmp_path)
+    run.log({"a": 1.0}, 1)
+    monkeypatch.setattr(run._board, "close", lambda: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        run.finish("failed", "why")
+    assert Run.open(run.path).info["reason"] == "failed"
+
+
+def test_a_new_total_is_kept(tmp_path):
+    run = make(tmp_path)
+    assert run.total(None, 40) == 40
+    assert run.total(90, 40) == 90
+    assert Run.open(run.path).total(None, 40) == 90
+
+
+@pytest.mark.parametrize("name", ["config.json", "run.json"])
+def test_damaged_runs_are_named_and_passed_over_among_others(tmp_path, name, caplog):
+    whole, broken = make(tmp_path / "a"), make(tmp_path / "b")
+    (broken.path / name).write_text("[]")
+    with pytest.raises(ValueError, match=rf"{name} is damaged"):
+        Run.open(broken.path)
+    assert [run.path for run in find(tmp_path)] == [whole.path]
+    assert "passing over a run" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"step,a\n1,word\n", b"step,a\n1,\xff\n"])
+def test_a_damaged_table_is_named(tmp_path, content):
+    run = make(tmp_path)
+    (run.path / "metrics.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"metrics\.csv is damaged"):
+        run.metrics()
