@@ -90,7 +90,8 @@ def summary(evaluations: Sequence[LifetimeEvaluation], of: str = "return") -> li
         of: `return`, or the name of a measure; methods that have it not are left out.
 
     Returns:
-        Dicts with `method`, `group` (or "all"), `episode` (from 1), `mean`, `low`, `high` (95 % interval).
+        Dicts with `method`, `group` (or "all", where there are none or several), `episode` (from 1), `mean`, `low` and
+        `high` (95 % interval).
 
     Raises:
         ValueError: The evaluations cannot be compared, or nobody has that measure.
@@ -106,9 +107,9 @@ def summary(evaluations: Sequence[LifetimeEvaluation], of: str = "return") -> li
     if not pooled:
         known = {name for each in evaluations for found in each.measures.values() for name in found}
         raise unknown("measure", of, ["return", *sorted(known)])
-    parts = [(group, slice(i, i + 1)) for i, group in enumerate(groups) if group != ALL] + [
-        (ALL, slice(None))
-    ]
+    parts = [(group, slice(i, i + 1)) for i, group in enumerate(groups) if group != ALL]
+    if len(parts) != 1:
+        parts += [(ALL, slice(None))]
     rows = []
     for method, runs in pooled.items():
         for group, chosen in parts:
@@ -137,7 +138,7 @@ def table(rows: Sequence[Mapping[str, Any]], unit: str = "episode") -> str:
         episodes = max(map(len, cells.values()))
         heads = ["method", *(f"{unit} {e + 1}" if e == 0 else str(e + 1) for e in range(episodes))]
         text = markdown_table(heads, [[method, *each] for method, each in cells.items()])
-        texts.append(text if len(groups) == 1 else f"**{group}**\n\n{text}")
+        texts.append(text if list(groups) == [ALL] else f"**{group}**\n\n{text}")
     return "\n\n".join(texts)
 
 

@@ -13,6 +13,7 @@ What a stage starts from is trained first, so that all methods go on from one po
 
 import argparse
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -21,13 +22,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tables import lived
 
 from metarl.agents.experiments import open_run
 from metarl.agents.lifetime_evaluation import LifetimeEvaluation, read
-from metarl.configs import write_json
+from metarl.files import write_atomically
 from metarl.names import unknown
 from metarl.provenance import measurement
 from metarl.runs import Run, find
@@ -194,6 +196,23 @@ def judge(comparison: Comparison, name: str, seed: int, out: Path, lifetimes: in
     return rows
 
 
+def compact(content: Any) -> str:
+    """JSON with a line for each list of numbers."""
+    text = json.dumps(rounded(content), indent=1)
+    return re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
+
+
+def rounded(content: Any) -> Any:
+    """Content with its fractions rounded to four decimals, and returns of hundreds to one."""
+    if isinstance(content, dict):
+        return {name: rounded(each) for name, each in content.items()}
+    if isinstance(content, list | tuple):
+        return [rounded(each) for each in content]
+    if not isinstance(content, float):
+        return content
+    return round(content, 1 if abs(content) >= 10 else 4)
+
+
 def named(evaluation: LifetimeEvaluation, name: str) -> LifetimeEvaluation:
     """The same under the name of a stage, which tells trainings of one agent apart."""
     agent = evaluation.protocol["agent"]
@@ -265,7 +284,7 @@ def main() -> None:
             **asdict(comparison),
             "runs": [row for row in before if (row["agent"], row["seed"]) not in new] + rows,
         }
-        write_json(target, {**measurement(), "comparisons": kept})
+        write_atomically(target, compact({**measurement(), "comparisons": kept}).encode())
 
 
 if __name__ == "__main__":
