@@ -11,7 +11,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -162,18 +162,26 @@ def iteration(found: list[Mapping[str, Any]]) -> str:
 def lifetimes(found: list[Mapping[str, Any]]) -> str:
     """Returns by episode, or of games the share of rounds won by quarters, for each world; and how all was trained."""
     (only,) = found
-    texts = []
+    texts, commands = [], []
     for title, each in only["comparisons"].items():
-        stages = [
-            f"- {name}: `{stage['flags']}" + (f" --start-from {stage['after']}`" if stage["after"] else "`")
-            for name, stage in each["stages"].items()
-        ]
         seeds = sorted({run["seed"] for run in each["runs"]})
-        texts.append(
-            f"### {title}\n\nSeeds: {', '.join(map(str, seeds))}.\n\n{lived(each['runs'])}\n\n"
-            + "\n".join(stages)
-        )
-    return "\n\n".join(texts) + _source(only)
+        texts.append(f"#### {title}\n\nSeeds: {', '.join(map(str, seeds))}.\n\n{lived(each['runs'])}")
+        names = dict.fromkeys(run["agent"] for run in each["runs"])
+        commands += [f"- {name}: `{text}`" for name, text in _trainings(each["stages"], names)]
+    return "\n\n".join([*texts, "\n".join(dict.fromkeys(commands))]) + _source(only)
+
+
+def _trainings(stages: Mapping[str, Any], names: Iterable[str]) -> list[tuple[str, str]]:
+    """How some stages were trained, and all that they start from: the flags of `metarl train`, in order."""
+    needed = set(names)
+    for name in reversed(stages):
+        if name in needed:
+            needed.add(stages[name]["after"])
+    return [
+        (name, stage["flags"] + (f" --start-from {stage['after']}" if stage["after"] else ""))
+        for name, stage in stages.items()
+        if name in needed
+    ]
 
 
 def lived(runs: list[Mapping[str, Any]]) -> str:
