@@ -120,9 +120,13 @@ def test_lifetimes_are_shown_by_episode_and_games_by_the_rounds_won():
             "config": {"lr": 1.0},
         }
         measures = {} if score is None else {"ppo": {"score": [[score]]}}
-        return {"seed": seed, "protocol": protocol, "groups": ["all"], "scores": {"ppo": [[scores]]}} | {
-            "measures": measures
-        }
+        return {
+            "agent": "ppo",
+            "seed": seed,
+            "protocol": protocol,
+            "groups": ["all"],
+            "scores": {"ppo": [[scores]]},
+        } | {"measures": measures}
 
     def cells(text):
         lines = [line for line in text.splitlines() if line.startswith("| ppo")]
