@@ -1,6 +1,6 @@
 """A trained agent and its folder: evaluate it, plot it, film it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from metarl.agents.evaluation import Evaluation
 from metarl.agents.lifetime_evaluation import LifetimeEvaluation
 from metarl.agents.lifetimes import check_methods, choose_lifetime, judge, method_label
 from metarl.agents.rollouts import finite_tasks
-from metarl.configs import read_json, to_dict, write_json
+from metarl.configs import read_json, refuse_below, to_dict, write_json
 from metarl.runs import Run
 
 
@@ -89,7 +89,7 @@ class AgentRun:
         """
         at_least = {"inner_steps": 0, "repeats": 1, "seed": 0, "tasks": 1, "trajectories": 1}
         given = {"inner_steps": inner_steps, "repeats": repeats, "seed": seed}
-        refuse_below(at_least, **given, tasks=tasks, trajectories=trajectories)
+        refuse_below(at_least, {**given, "tasks": tasks, "trajectories": trajectories})
         algorithm, state = self._restored()
         rng = np.random.default_rng(np.random.SeedSequence([seed, 0x657661]))
         chosen = split_tasks(algorithm.env, split, tasks, rng)
@@ -131,7 +131,7 @@ class AgentRun:
             lifetime: Another schedule than the world's own, e.g. {"schedule": "drift", "episodes": 10}.
             quiet: Show no progress.
         """
-        refuse_below({"lifetimes": 1, "seed": 0}, lifetimes=lifetimes, seed=seed)
+        refuse_below({"lifetimes": 1, "seed": 0}, {"lifetimes": lifetimes, "seed": seed})
         algorithm, state = self._restored(**({} if lifetime is None else {"lifetime": lifetime}))
         protocol = {
             "agent": self.name,
@@ -175,7 +175,7 @@ class AgentRun:
             raise ValueError(
                 f"agent '{self.name}' does not adapt: there is no before and after to show; {how}"
             )
-        refuse_below({"inner_steps": 0, "seed": 0}, inner_steps=inner_steps, seed=seed)
+        refuse_below({"inner_steps": 0, "seed": 0}, {"inner_steps": inner_steps, "seed": seed})
         algorithm, _ = self._restored()
         tasks = [task] if task else split_tasks(algorithm.env, "test", None, np.random.default_rng(seed))[:2]
         return record_adaptation(
@@ -212,7 +212,7 @@ class AgentRun:
         """
         from metarl.agents.recordings import record_lifetime
 
-        refuse_below({"seed": 0}, seed=seed)
+        refuse_below({"seed": 0}, {"seed": seed})
         options = {} if lifetime is None else {"lifetime": lifetime}
         algorithm, _ = self._restored(**options)
         chosen = check_methods(algorithm, None if method is None else [method])[0]
@@ -233,17 +233,6 @@ class AgentRun:
         stored = self.path / "evaluation.json"
         rows = read_json(stored)["summary"] if stored.exists() else self.evaluate().summary()
         return plots.adaptation_curve(rows, out, title=f"{self.name} on {self.experiment.world}")
-
-
-def refuse_below(at_least: Mapping[str, int], **given: int | None) -> None:
-    """Refuse numbers that are too small; those that are None may be so.
-
-    Raises:
-        ValueError: It says which.
-    """
-    for name, value in given.items():
-        if value is not None and value < at_least[name]:
-            raise ValueError(f"{name}={value}, expected {at_least[name]} or more")
 
 
 def split_tasks(env: VectorEnv, split: str, num: int | None, rng: np.random.Generator) -> list[dict]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from metarl.configs import refuse_below
+
 Estimator = Literal["dice", "lvc", "log_prob"]
 
 
@@ -213,21 +215,24 @@ def refuse_wrong_pairing(inner: InnerConfig, outer: OuterConfig) -> None:
         )
 
 
+AT_LEAST = {
+    "policy": {"context_size": 0, "unroll": 1},
+    "sampling": {"tasks": 1, "trajectories": 1, "horizon": 1},
+    "inner": {"steps": 1},
+    "outer": {"epochs": 1, "cg_steps": 1, "backtracks": 1},
+    "execution": {"buffer": 1},
+}
+"""The smallest whole numbers that are allowed, by part and field."""
+
+
 def _refuse_out_of_range(config: MetaPolicyGradient) -> None:
+    for part, at_least in AT_LEAST.items():
+        refuse_below(at_least, vars(getattr(config, part)), f"{part}.")
     sampling, inner, outer = config.sampling, config.inner, config.outer
     ranges = (
-        ("sampling.tasks", sampling.tasks, sampling.tasks >= 1, "1 or more"),
-        ("sampling.trajectories", sampling.trajectories, sampling.trajectories >= 1, "1 or more"),
-        (
-            "sampling.horizon",
-            sampling.horizon,
-            sampling.horizon is None or sampling.horizon >= 1,
-            "1 or more",
-        ),
         ("sampling.discount", sampling.discount, 0 < sampling.discount <= 1, "in (0, 1]"),
         ("sampling.gae_lambda", sampling.gae_lambda, 0 <= sampling.gae_lambda <= 1, "in [0, 1]"),
         ("sampling.reward_scale", sampling.reward_scale, sampling.reward_scale > 0, "above 0"),
-        ("inner.steps", inner.steps, inner.steps >= 1, "1 or more"),
         ("inner.lr", inner.lr, inner.lr > 0, "above 0"),
         (
             "inner.context_lr",
@@ -237,7 +242,6 @@ def _refuse_out_of_range(config: MetaPolicyGradient) -> None:
             "above 0, with inner.step_sizes='tensor' or 'parameter'",
         ),
         ("inner.value_weight", inner.value_weight, inner.value_weight >= 0, "0 or more"),
-        ("execution.buffer", config.execution.buffer, config.execution.buffer >= 1, "1 or more"),
         ("execution.clip", config.execution.clip, config.execution.clip > 0, "above 0"),
         ("inner.clip", inner.clip, inner.clip is None or inner.clip > 0, "above 0"),
         ("outer.lr", outer.lr, outer.lr > 0, "above 0"),
@@ -248,7 +252,6 @@ def _refuse_out_of_range(config: MetaPolicyGradient) -> None:
             "0 or more, with outer.step='ppo'",
         ),
         ("outer.step_size_lr", outer.step_size_lr, outer.step_size_lr > 0, "above 0"),
-        ("outer.epochs", outer.epochs, outer.epochs >= 1, "1 or more"),
         (
             "outer.minibatches",
             outer.minibatches,
@@ -257,9 +260,7 @@ def _refuse_out_of_range(config: MetaPolicyGradient) -> None:
         ),
         ("outer.clip", outer.clip, outer.clip > 0, "above 0"),
         ("outer.max_kl", outer.max_kl, outer.max_kl > 0, "above 0"),
-        ("outer.cg_steps", outer.cg_steps, outer.cg_steps >= 1, "1 or more"),
         ("outer.damping", outer.damping, outer.damping >= 0, "0 or more"),
-        ("outer.backtracks", outer.backtracks, outer.backtracks >= 1, "1 or more"),
         ("outer.inner_kl", outer.inner_kl, outer.inner_kl >= 0, "0 or more"),
         (
             "outer.max_grad_norm",
@@ -267,14 +268,12 @@ def _refuse_out_of_range(config: MetaPolicyGradient) -> None:
             outer.max_grad_norm is None or outer.max_grad_norm > 0,
             "above 0",
         ),
-        ("policy.context_size", config.policy.context_size, config.policy.context_size >= 0, "0 or more"),
         (
             "policy.hidden",
             config.policy.hidden,
             all(units >= 1 for units in config.policy.hidden),
             "1 or more each",
         ),
-        ("policy.unroll", config.policy.unroll, config.policy.unroll >= 1, "1 or more"),
         ("policy.initial_std", config.policy.initial_std, config.policy.initial_std > 0, "above 0"),
         ("policy.minimum_std", config.policy.minimum_std, config.policy.minimum_std > 0, "above 0"),
     )

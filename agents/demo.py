@@ -15,6 +15,7 @@ from metarl.agents.evaluation import Evaluation
 from metarl.agents.experiment import Experiment
 from metarl.agents.experiments import AgentRun, resume, train
 from metarl.agents.zoo import pretrained
+from metarl.configs import refuse_below
 from metarl.videos import SUFFIXES, check_suffix
 
 AGENT = "meta-sgd"
@@ -50,10 +51,7 @@ def run(out: str = "runs/demo", steps: int | None = None, seconds: float | None 
     Returns:
         0, or 130 if training was interrupted.
     """
-    if steps is not None and steps < 1:
-        raise ValueError(f"steps={steps}, expected 1 or more")
-    if seed < 0:
-        raise ValueError(f"seed={seed}, expected 0 or more")
+    refuse_below({"steps": 1, "seed": 0}, {"steps": steps, "seed": seed})
     if seconds is not None and seconds <= 0:
         raise ValueError(f"seconds={seconds}, expected more than 0")
     if seconds is None:

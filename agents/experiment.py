@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from metarl.configs import refuse_below
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -37,9 +39,7 @@ class Experiment:
         if self.steps < 1:
             raise ValueError(f"steps={self.steps}, expected 1 or more environment steps")
         at_least = {"seed": 0, "evaluate_every": 0, "checkpoint_every": 0, "evaluation_steps": 0}
-        for name, least in (at_least | {"evaluation_tasks": 1}).items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)}, expected {least} or more")
+        refuse_below(at_least | {"evaluation_tasks": 1}, vars(self))
         if "horizon" in self.world_options:
             raise ValueError(
                 "the world's option horizon is the agent's to set: use --sampling.horizon, or --horizon of ppo, "

@@ -66,6 +66,22 @@ def from_dict(cls: type[Config], values: Mapping[str, Any], *, where: str = "") 
     return cls(**{name: _typed(value, hints[name], _join(where, name)) for name, value in values.items()})
 
 
+def refuse_below(at_least: Mapping[str, int], given: Mapping[str, Any], prefix: str = "") -> None:
+    """Refuse numbers that are too small; those that are None may be so.
+
+    Args:
+        at_least: The smallest that is allowed, by name.
+        given: The numbers by name, maybe among others: the fields of a dataclass (`vars`), say.
+        prefix: What the message puts before the name.
+
+    Raises:
+        ValueError: It says which.
+    """
+    for name, least in at_least.items():
+        if given[name] is not None and given[name] < least:
+            raise ValueError(f"{prefix}{name}={given[name]}, expected {least} or more")
+
+
 def differences(configs: Sequence[Mapping[str, Any]], kinds: Sequence[Any]) -> list[str]:
     """For each of several configs the settings in which it differs from others of its kind, such as `inner.lr 0.1`.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from metarl.configs import to_dict
+from metarl.configs import refuse_below, to_dict
 from metarl.names import unknown
 from metarl.schedule import Device
 from metarl.supervised.datasets import settled
@@ -88,10 +88,7 @@ class Benchmark:
         for name in ("methods", "settings", "seeds"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty, expected one or more")
-        for name, least in (("updates", 1), ("test_episodes", 1), ("validation_episodes", 2)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name}={value}, expected {least} or more")
+        refuse_below({"updates": 1, "test_episodes": 1, "validation_episodes": 2}, vars(self))
 
     @property
     def names(self) -> list[str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from metarl import distributed
+from metarl.configs import refuse_below
 from metarl.plots import markdown_table
 from metarl.supervised.known_features import KnownFeatures, Watch, embed_known, known_features
 from metarl.supervised.methods.config import Statistics
@@ -65,9 +66,7 @@ class Protocol:
     """They follow from it."""
 
     def __post_init__(self):
-        for name, least in (("way", 1), ("shot", 1), ("query", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)}, expected {least} or more")
+        refuse_below({"way": 1, "shot": 1, "query": 1, "seed": 0}, vars(self))
         if self.episodes < 2:
             raise ValueError(f"episodes={self.episodes}, expected 2 or more: an interval needs them")
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from metarl.configs import refuse_below
+
 
 @dataclass(frozen=True)
 class FewShotExperiment:
@@ -38,8 +40,6 @@ features of images (`train.npz` ..)."""
     def __post_init__(self):
         at_least = {"way": 2, "shot": 1, "query": 1, "episodes": 1, "seed": 0, "validation_episodes": 2}
         at_least |= {"evaluate_every": 0, "checkpoint_every": 0}
-        for name, least in at_least.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)}, expected {least} or more")
+        refuse_below(at_least, vars(self))
         if self.image_size is not None and self.image_size < 1:
             raise ValueError(f"image_size={self.image_size}, expected 1 pixel or more")

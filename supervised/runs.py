@@ -116,8 +116,8 @@ def _check_stage(
     experiment: FewShotExperiment,
 ) -> None:
     """Refuse to go back into a stage: what later ones have learned belongs to what it left."""
-    newest = checkpoints.latest(run.checkpoints)
-    if newest is None or before == experiment:
+    newest = None if before == experiment else checkpoints.latest(run.checkpoints)
+    if newest is None:
         return
     last = int(checkpoints.load(newest)[0]["module.updates"]) - 1
     stage, again = (

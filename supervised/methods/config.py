@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from metarl.configs import refuse_below
+
 Statistics = Literal["joint", "transductive", "support", "running", "one_query"]
 """By which images batch norm normalises: support and query together; each by itself; both by the support's; by averages
 of training batches; or the support with one query at a time."""
@@ -75,13 +77,8 @@ class EpisodicTraining:
     """States with the best validations that are kept, for `metarl fewshot evaluate --ensemble`."""
 
     def __post_init__(self):
-        for name in ("query", "tasks", "kept"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"training.{name}={getattr(self, name)}, expected 1 or more")
-        for name, least in (("way", 2), ("shot", 1), ("decay_every", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"training.{name}={value}, expected {least} or more")
+        at_least = {"query": 1, "tasks": 1, "kept": 1, "way": 2, "shot": 1, "decay_every": 1}
+        refuse_below(at_least, vars(self), "training.")
         if not self.lr > 0:
             raise ValueError(f"training.lr={self.lr}, expected a number above 0")
         for share in self.milestones:
