@@ -20,6 +20,7 @@ from metarl.supervised.known_features import KnownFeatures
 from metarl.supervised.methods.config import InnerLoop, Statistics
 from metarl.supervised.methods.method import Method
 from metarl.supervised.prediction import Prediction, predict, query_files, support_files
+from metarl.supervised.task_kinds import Store
 from metarl.supervised.training import FewShotTraining, kept_states
 
 
@@ -156,15 +157,7 @@ class FewShotRun:
             raise ValueError(f"way={protocol.way}, expected 2 or more classes to choose among")
         judged: dict[str, Judged] = {}
         for number in steps or (None,):
-            config = self._with_steps(number)
-            model, state = (
-                self.method(device, config) if ensemble is None else self.ensemble(ensemble, device, config)
-            )
-            self._known = {key: self._known.get(key, []) for key in [(split, state["steps"])]}
-            modes = self._modes(model, statistics)
-            found = judge(model, store, protocol, modes, *self._known.values())
-            if not has_batch_norm(model):
-                found = {"none": next(iter(found.values()))}
+            found, state = self._judged(store, split, protocol, statistics, device, number, ensemble)
             for mode, each in found.items():
                 name = mode if number is None else f"{mode}, {number} steps"
                 judged[name] = replace(each, steps=number)
@@ -183,6 +176,27 @@ class FewShotRun:
         evaluation = FewShotEvaluation(judged, about)
         write_json(self.path / "evaluation.json", evaluation.to_json())
         return evaluation
+
+    def _judged(
+        self,
+        store: Store,
+        split: str,
+        protocol: Protocol,
+        statistics: Sequence[Statistics],
+        device: torch.device,
+        steps: int | None,
+        ensemble: int | None,
+    ) -> tuple[dict[str, Judged], dict[str, Any]]:
+        """What the best state, or several, comes to by mode, with so many inner steps; and what is known of the state."""
+        config = self._with_steps(steps)
+        model, state = (
+            self.method(device, config) if ensemble is None else self.ensemble(ensemble, device, config)
+        )
+        self._known = {key: self._known.get(key, []) for key in [(split, state["steps"])]}
+        found = judge(model, store, protocol, self._modes(model, statistics), *self._known.values())
+        if not has_batch_norm(model):
+            found = {"none": next(iter(found.values()))}
+        return found, state
 
     def _with_steps(self, number: int | None) -> Any:
         """The configuration with so many inner steps in testing; the run's own for None."""
