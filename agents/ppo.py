@@ -4,6 +4,7 @@ Schulman et al. 2017 (arXiv 1707.06347). The baseline that a meta-learner must b
 same worlds, a new task in every episode, and never adapts. In a lifetime it may track: go on learning by PPO.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +43,8 @@ class PPOConfig:
     """Units of each hidden layer, of policy and value network alike."""
     initial_std: float = 1.0
     """Standard deviation of the actions at the start; where effort costs, a smaller one learns sooner."""
+    initial_action: tuple[float, ...] = ()
+    """Mean of the actions at the start, a number for each of them: a posture to set out from; unset, about 0."""
     lr: float = 3e-4
     """Adam's step size."""
     batch_size: int = 500
@@ -88,6 +91,8 @@ def refuse_out_of_range(config: Any) -> None:
             raise ValueError(f"{name}={getattr(config, name)}, expected above 0")
     if config.target_kl is not None and not config.target_kl > 0:
         raise ValueError(f"target_kl={config.target_kl}, expected above 0, or None")
+    if not all(math.isfinite(each) for each in config.initial_action):
+        raise ValueError(f"initial_action={config.initial_action}, expected numbers")
     for name in ("discount", "gae_lambda"):
         if not 0 <= getattr(config, name) <= 1:
             raise ValueError(f"{name}={getattr(config, name)}, expected in [0, 1]")

@@ -27,6 +27,8 @@ class RecurrentPPOConfig:
     """Units of the LSTM; the value network has one of its own."""
     initial_std: float = 1.0
     """Standard deviation of the actions at the start; where effort costs, a smaller one learns sooner."""
+    initial_action: tuple[float, ...] = ()
+    """Mean of the actions at the start, a number for each of them: a posture to set out from; unset, about 0."""
     unroll: int = 50
     """Steps that a gradient goes back in time; longer sequences are cut, and start from the state that was sampled."""
     lr: float = 3e-4

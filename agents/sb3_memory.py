@@ -96,7 +96,8 @@ class MemoryTraining:
                 },
                 seed=experiment.seed,
                 device=device,
-            )
+            ),
+            config.initial_action,
         )
         self.model.rollout_buffer = SequenceBuffer(self.model, config.unroll)
         self.module = self.model.policy

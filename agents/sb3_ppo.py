@@ -72,7 +72,8 @@ class PPOTraining:
                 },
                 seed=experiment.seed,
                 device=device,
-            )
+            ),
+            config.initial_action,
         )
         self.module = self.model.policy
         self.optimizer = PPOUpdate(self.model)

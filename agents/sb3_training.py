@@ -3,7 +3,7 @@
 Its rollouts, its loss and its optimiser do the work; ours are the run folder, the seeds and the worlds.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -64,8 +64,24 @@ class Whitened(BaseFeaturesExtractor):
         return self.normalizer(observations)
 
 
-def ready(model: OnPolicyAlgorithm) -> OnPolicyAlgorithm:
-    """A learner that logs nowhere by itself and need not be told to `learn`."""
+def ready(model: OnPolicyAlgorithm, initial_action: Sequence[float] = ()) -> OnPolicyAlgorithm:
+    """A learner that logs nowhere by itself and need not be told to `learn`.
+
+    Args:
+        model: The learner.
+        initial_action: Mean of its actions before it has learned anything, (A,); of length 0, about 0.
+
+    Raises:
+        ValueError: The world has another number of actions.
+    """
+    if initial_action:
+        bias = model.policy.action_net.bias
+        if len(initial_action) != len(bias):
+            raise ValueError(
+                f"initial_action has {len(initial_action)} numbers, expected {len(bias)}, one for each action"
+            )
+        with torch.no_grad():
+            bias.copy_(torch.tensor(initial_action))
     model.set_logger(Logger(None, []))
     model._setup_learn(1)
     return model

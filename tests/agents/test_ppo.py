@@ -9,9 +9,11 @@ import torch
 from metarl.agents import preset
 from metarl.agents.experiment import Experiment
 from metarl.agents.rollouts import draw_lifetimes
+from metarl.agents.sb3_memory import MemoryTraining
 from metarl.agents.sb3_ppo import PPOTraining
 
 WORLD = "metarl/PointNavigation-v0"
+TRAININGS = {"ppo": PPOTraining, "recurrent-ppo": MemoryTraining}
 
 
 def test_reported_returns_are_those_of_the_world_whatever_the_values_say():
@@ -38,6 +40,7 @@ def test_reported_returns_are_those_of_the_world_whatever_the_values_say():
         ({"environments": 0}, "environments=0"),
         ({"horizon": 0}, "horizon=0"),
         ({"reward_scale": 0.0}, "reward_scale=0.0"),
+        ({"initial_action": (0.0, float("nan"))}, "initial_action=.*expected numbers"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(agent, wrong, message):
@@ -48,3 +51,16 @@ def test_settings_that_make_no_sense_are_refused(agent, wrong, message):
 def test_a_world_without_lifetimes_says_so():
     with pytest.raises(ValueError, match="has no lifetimes"):
         draw_lifetimes(object(), 2, "train", np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("agent", ["ppo", "recurrent-ppo"])
+def test_a_policy_acts_at_first_as_it_is_told_to(agent):
+    config = replace(preset(agent), environments=2, horizon=3, batch_size=2, initial_action=(0.25, -0.5))
+    training = TRAININGS[agent](Experiment(WORLD, steps=1), config, torch.device("cpu"))
+    obs = np.random.default_rng(0).normal(size=(20, training.env.single_observation_space.shape[0]))
+    given, _ = training.model.predict(obs, deterministic=True)
+    assert np.abs(given - [0.25, -0.5]).max() < 0.05
+    with pytest.raises(ValueError, match="initial_action has 1 numbers, expected 2"):
+        TRAININGS[agent](
+            Experiment(WORLD, steps=1), replace(config, initial_action=(0.5,)), torch.device("cpu")
+        )
