@@ -9,14 +9,13 @@ Legend: B steps, D observation size, A action size.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from sb3_contrib import RecurrentPPO
 from torch import Tensor, nn
 
 from metarl.agents.policies import ObservationNormalizer, kl_divergence
 from metarl.agents.rollouts import one_torch_thread
-from metarl.agents.sb3_training import PPOUpdate
+from metarl.agents.sb3_training import PPOUpdate, shuffling
 
 LAYERS = "mlp_extractor.policy_net."
 
@@ -85,8 +84,8 @@ class ImitationThenPPO(PPOUpdate):
         if self._teacher is None or int(self.model.policy.imitations) >= self.iterations:
             return super().update(loss)
         self.model.policy.imitations += 1
-        np.random.seed(self.seed)  # noqa: NPY002  the rollout buffer shuffles by numpy's global generator
-        return imitate(self.model, self._teacher)
+        with shuffling(self.seed):
+            return imitate(self.model, self._teacher)
 
 
 @one_torch_thread()

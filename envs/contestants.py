@@ -46,17 +46,23 @@ def contestant(text: str, pool: str | Path = ZOO) -> Contestant:
     Raises:
         ValueError: There is none of that name, with the nearest, or its policy is damaged.
     """
-    body = text.removeprefix(f"{ZERO}-").title()
-    if text.startswith(f"{ZERO}-") and body in ANATOMIES:
-        return Contestant(text, body, None)
+    whole = Path(text)
+    if whole.suffix == ".safetensors":
+        return _of_file(whole)
     name, at, version = text.rpartition("@")
-    if not at:
+    if not at or whole.is_dir():
         name, version = text, ""
+    body = name.removeprefix(f"{ZERO}-").title()
+    if name.startswith(f"{ZERO}-") and body in ANATOMIES:
+        if version:
+            raise ValueError(f"'{name}' stands still and has no versions, got '{text}'")
+        return Contestant(name, body, None)
     path = Path(name)
-    if path.suffix == ".safetensors" or (path.name and path.with_suffix(".safetensors").is_file()):
-        return _named(f"{path.parent.name}@{path.stem}", load_policy(path))
     if (path / OWN_VERSIONS).is_dir():
-        return _newest(path.resolve().name, read_pool(path / OWN_VERSIONS.parent)[OWN_VERSIONS.name], version)
+        own = read_pool(path / OWN_VERSIONS.parent).get(OWN_VERSIONS.name)
+        if own is None:
+            raise ValueError(f"'{path}' has no versions in {OWN_VERSIONS} yet: train it longer")
+        return _newest(path.resolve().name, own, version)
     found = read_pool(pool)
     if name not in found:
         if path.is_dir():
@@ -86,6 +92,15 @@ def several(texts: Sequence[str], pool: str | Path = ZOO) -> list[Contestant]:
     if len(names) < 2 or len(set(names)) < len(names):
         raise ValueError(f"expected two different wrestlers or more, got {', '.join(names)}")
     return found
+
+
+def _of_file(path: Path) -> Contestant:
+    """A version in a file; one of a run of self-play is named after the run, another after its folder."""
+    number = re.fullmatch(r"v0*(\d+)", path.stem)
+    place = path.resolve().parent
+    of_run = place.parts[-2:] == OWN_VERSIONS.parts
+    name = place.parents[1].name if of_run else place.name
+    return _named(f"{name}@{number[1] if number else path.stem}", load_policy(path))
 
 
 def _newest(name: str, versions: Versions, version: str) -> Contestant:

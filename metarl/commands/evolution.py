@@ -88,7 +88,7 @@ def _resumed(out: str, protocol: dict[str, Any]) -> list[list[int]]:
     if not Path(out).exists():
         return []
     found = read_json(out)
-    if not isinstance(found, dict) or found.get("protocol") != protocol:
+    if not isinstance(found, dict) or found.get("protocol") != protocol or not found.get("populations"):
         raise ValueError(f"{out} has another evolution than the one asked for: name another file by --out")
     return list(found["populations"])
 

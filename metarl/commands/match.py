@@ -117,13 +117,12 @@ def _film(options: Match, one: Any, two: Any) -> Path:
     out = videos.check_suffix(str(options.out))
 
     def frames() -> Any:
-        pictures = film(one, two, options.rounds, options.seed, options.physics, options.deterministic)
-        shown = (0, 0)
-        for step, (picture, number, score) in enumerate(pictures):
-            if step % 2 == 0 or score != shown:  # at real speed, half the frames; and where a match was won
-                shown = score
-                text = f"{one.name} {score[0]} : {score[1]} {two.name}, round {number} of {options.rounds}"
-                yield videos.caption(picture, text)
+        pictures = film(
+            one, two, options.rounds, options.seed, options.physics, options.deterministic, every=2
+        )
+        for picture, number, score in pictures:
+            text = f"{one.name} {score[0]} : {score[1]} {two.name}, round {number} of {options.rounds}"
+            yield videos.caption(picture, text)
 
     return videos.write_video(out, frames(), 10)
 
@@ -184,7 +183,7 @@ def _resumed(out: str, protocol: dict[str, Any], digests: dict[str, str]) -> dic
     if not Path(out).exists():
         return {}
     found = read_json(out)
-    if not isinstance(found, dict) or found.get("protocol") != protocol:
+    if not isinstance(found, dict) or found.get("protocol") != protocol or "results" not in found:
         raise ValueError(f"{out} has other results than those of {protocol}: name another file by --out")
     before = found.get("wrestlers", {})
     changed = [name for name, digest in digests.items() if before.get(name, digest) != digest]
