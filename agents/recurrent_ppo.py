@@ -52,12 +52,11 @@ class RecurrentPPOConfig:
     """Rewards are multiplied by this before they are learned from; reported returns are not."""
 
     imitation: int = 10
-    """Iterations that imitate the policy which training starts from, if that one has no memory (`--start-from`)."""
+    """Iterations that imitate the policy which training starts from, if that one has no memory (`--start-from`), or the
+    gait."""
 
     def __post_init__(self):
         refuse_out_of_range(self)
-        if self.imitation < 0:
-            raise ValueError(f"imitation={self.imitation}, expected 0 or more")
 
 
 CONFIG = RecurrentPPOConfig()

@@ -10,12 +10,14 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from torch import Tensor, nn
 
 from metarl import checkpoints
-from metarl.agents.imitation import Teacher, has_memory
+from metarl.agents.imitation import GaitTeacher, Teacher, has_memory
 from metarl.agents.lifetime_vec_env import feedback_size
 from metarl.agents.meta_parameters import MetaParameters
 from metarl.agents.opponent_arrays import Arrays
 from metarl.runs import Run
 
+GAIT = "gait-"
+"""How the names of gaits begin."""
 SEEN = 1_000_000
 """Observations that the statistics of a wrestler count as, since its file does not say how many there were."""
 
@@ -36,12 +38,18 @@ def start_from(module: nn.Module, path: str | Path, wrestlers: Callable[[str], A
         module: Of the agent that is about to be trained, `MetaParameters` or a policy of Stable-Baselines3; changed in
             place.
         path: The other run's folder; or, in a world that knows wrestlers, the name of one, such as `ant@7` of the
-            package's zoo, whose values are then learned from nothing.
+            package's zoo, whose values are then learned from nothing, or `gait-spider`, which is imitated.
         wrestlers: From such a name to its policy, see `wrestlers_of`; None in other worlds.
 
     Raises:
         ValueError: No run, checkpoint or wrestler there, or its networks are of other sizes.
     """
+    if str(path).startswith(GAIT) and not Path(path).is_dir():
+        if isinstance(module, MetaParameters):
+            raise ValueError(
+                f"meta-policies cannot imitate '{path}': let ppo start from it, and start from that run"
+            )
+        return
     found = _found(path, wrestlers)
     if not isinstance(module, MetaParameters):
         if isinstance(module, RecurrentActorCriticPolicy) and not has_memory(found):
@@ -72,7 +80,26 @@ def start_from(module: nn.Module, path: str | Path, wrestlers: Callable[[str], A
             )
 
 
-def teacher_of(path: str | Path, world: str, options: Mapping[str, Any]) -> Teacher | None:
+def gait_of(path: str | Path | None, world: str, options: Mapping[str, Any]) -> GaitTeacher | None:
+    """The gait that a training imitates at first; None if it starts from something else, or from nothing.
+
+    Args:
+        path: What it starts from, see `start_from`.
+        world: Id of the world.
+        options: Its keyword arguments.
+
+    Raises:
+        ValueError: There is no such gait, or not of this body.
+    """
+    if path is None or not str(path).startswith(GAIT) or Path(path).is_dir():
+        return None
+    wrestlers = wrestlers_of(world, options)
+    if wrestlers is None:
+        raise ValueError(f"there is no run at '{path}' to start from")
+    return GaitTeacher(wrestlers(str(path)))
+
+
+def teacher_of(path: str | Path, world: str, options: Mapping[str, Any]) -> Teacher | GaitTeacher | None:
     """Whom a training with memory imitates at first; None if what it started from has a memory, too.
 
     Args:
@@ -83,6 +110,9 @@ def teacher_of(path: str | Path, world: str, options: Mapping[str, Any]) -> Teac
     Raises:
         ValueError: There is no run, checkpoint or wrestler any more.
     """
+    gait = gait_of(path, world, options)
+    if gait is not None:
+        return gait
     found = _found(path, None if Path(path).is_dir() else wrestlers_of(world, options))
     return None if has_memory(found) else Teacher(found)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from metarl.envs.gaits import GAITS, Gait
 from metarl.envs.opponent_tasks import ZERO, ZOO, Versions, read_pool
 from metarl.envs.opponents import OpponentPolicy, load_policy
 from metarl.envs.wrestlers import ANATOMIES
@@ -23,15 +24,18 @@ class Contestant:
     """What it is called, with its version."""
     body: str
     """`Ant`, `Bug` or `Spider`."""
-    policy: OpponentPolicy | None
+    policy: OpponentPolicy | Gait | None
     """None stands still."""
 
     @property
     def digest(self) -> str:
         """Tells it from another one of the same name."""
         found = hashlib.sha256(self.body.encode())
-        for name, array in sorted(self.policy.arrays.items() if self.policy else ()):
-            found.update(name.encode() + array.tobytes())
+        if isinstance(self.policy, OpponentPolicy):
+            for name, array in sorted(self.policy.arrays.items()):
+                found.update(name.encode() + array.tobytes())
+        elif self.policy is not None:
+            found.update(repr(self.policy).encode())
         return found.hexdigest()
 
 
@@ -40,7 +44,8 @@ def contestant(text: str, pool: str | Path = ZOO) -> Contestant:
 
     Args:
         text: `NAME` or `NAME@VERSION` of a pool, by default its newest; a file `.../v0003.safetensors`; the folder of a
-            run of self-play, `RUN` or `RUN@VERSION`; or `zero-ant`, `zero-bug`, `zero-spider`, which stand still.
+            run of self-play, `RUN` or `RUN@VERSION`; `zero-ant`, `zero-bug`, `zero-spider`, which stand still; or
+            `gait-spider`, which walks by hand.
         pool: Folder of the pool; unset, the one that comes with the package.
 
     Raises:
@@ -53,10 +58,10 @@ def contestant(text: str, pool: str | Path = ZOO) -> Contestant:
     if not at or whole.is_dir():
         name, version = text, ""
     body = name.removeprefix(f"{ZERO}-").title()
-    if name.startswith(f"{ZERO}-") and body in ANATOMIES:
+    if name in GAITS or (name.startswith(f"{ZERO}-") and body in ANATOMIES):
         if version:
-            raise ValueError(f"'{name}' stands still and has no versions, got '{text}'")
-        return Contestant(name, body, None)
+            raise ValueError(f"'{name}' has no versions, got '{text}'")
+        return Contestant(name, GAITS[name].body if name in GAITS else body, GAITS.get(name))
     path = Path(name)
     if (path / OWN_VERSIONS).is_dir():
         own = read_pool(path / OWN_VERSIONS.parent).get(OWN_VERSIONS.name)
@@ -67,7 +72,7 @@ def contestant(text: str, pool: str | Path = ZOO) -> Contestant:
     if name not in found:
         if path.is_dir():
             raise ValueError(f"'{name}' is no run of self-play: it has no {OWN_VERSIONS}")
-        raise unknown("wrestler", name, [*found, *(f"{ZERO}-{each.lower()}" for each in ANATOMIES)])
+        raise unknown("wrestler", name, [*found, *(f"{ZERO}-{each.lower()}" for each in ANATOMIES), *GAITS])
     return _newest(name, found[name], version)
 
 

@@ -83,7 +83,8 @@ def test_digests_tell_wrestlers_of_one_name_apart(tmp_path):
         ("aa", "did you mean 'a'"),
         ("a@2", "no version '2': it has 1, 12"),
         ("zero-cat", "did you mean 'zero-ant'"),
-        ("zero-ant@3", "'zero-ant' stands still and has no versions"),
+        ("zero-ant@3", "'zero-ant' has no versions"),
+        ("gait-spidr", "did you mean 'gait-spider'"),
     ],
 )
 def test_who_is_not_there_is_said_with_the_nearest(tmp_path, text, message):
