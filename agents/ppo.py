@@ -58,8 +58,8 @@ class PPOConfig:
     clip: float = 0.2
     """The probability ratio is clipped to [1 - clip, 1 + clip]."""
     target_kl: float | None = None
-    """A rollout is put away once a minibatch has a KL divergence over 1.5 times this from the policy that sampled it, in
-    nats; unset, after all epochs."""
+    """Learning from a rollout stops early once the KL divergence of a minibatch from the policy that sampled it is over
+    1.5 times this, in nats; unset, all epochs are done."""
     entropy: float = 0.0
     """Weight of the entropy bonus."""
     reward_scale: float = 1.0

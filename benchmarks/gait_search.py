@@ -86,7 +86,7 @@ def main() -> None:
     world = RoboSumo(CANDIDATES * REPEATS, pairing=f"{body}-vs-Ant")
     mean, spread = (np.array([given[name] for name in NUMBERS]) for given in (first, SPREAD))
     positive = [NUMBERS.index(name) for name in ("swing", "frequency", "stiffness")]
-    with Progress("gait", args.generations) as progress:
+    with Progress("gait", args.generations, unit="generations") as progress:
         for number in range(1, args.generations + 1):
             drawn = mean + spread * rng.standard_normal((CANDIDATES, len(mean)))
             drawn[:, positive] = np.maximum(drawn[:, positive], 0.05)
@@ -95,9 +95,7 @@ def main() -> None:
             best = np.argsort(-scores)[: CANDIDATES // 4]
             mean = 0.3 * mean + 0.7 * drawn[best].mean(axis=0)
             spread = 0.4 * spread + 0.6 * drawn[best].std(axis=0) + 0.01
-            progress.update(
-                number, {"score": scores.mean(), "won": won.mean(), "won by the best": won[best].mean()}
-            )
+            progress.update(number, {"match/won": won.mean(), "match/won_by_the_best": won[best].mean()})
     found = Gait(body, *mean.round(3).tolist())
     _, won = judge([found] * CANDIDATES, world, args.seed + 1_000_000)
     print(f"{found}\nwins {100 * won.mean():.0f} % of {REPEATS} starts in {STEPS} steps")

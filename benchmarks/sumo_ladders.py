@@ -133,7 +133,7 @@ def play_all(rounds: int, table_rounds: int) -> None:
     stored = {**measurement(), "wrestlers": digests, "contests": kept}
     done = {(*(each[key] for key in KEYS), len(each["results"])) for each in stored["contests"]}
     todo = wanted(names, rounds, table_rounds)
-    with Progress("contests", len(todo)) as progress:
+    with Progress("contests", len(todo), unit="contests") as progress:
         progress.start(0)
         for number, (one, two, physics, calm, count) in enumerate(todo, 1):
             meeting = (one.name, two.name, physics, calm)

@@ -45,7 +45,7 @@ def contestant(text: str, pool: str | Path = ZOO) -> Contestant:
     Args:
         text: `NAME` or `NAME@VERSION` of a pool, by default its newest; a file `.../v0003.safetensors`; the folder of a
             run of self-play, `RUN` or `RUN@VERSION`; `zero-ant`, `zero-bug`, `zero-spider`, which stand still; or
-            `gait-spider`, which walks by hand.
+            `gait-ant`, `gait-bug`, `gait-spider`, which walk by hand.
         pool: Folder of the pool; unset, the one that comes with the package.
 
     Raises:

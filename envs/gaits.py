@@ -19,8 +19,8 @@ class Gait:
     are: so what is done depends on what is observed alone, and a network without memory can learn to do it. Joints are
     moved by proportional and derivative control.
 
-    The numbers of the spider's were found by the cross-entropy method on how far it walks and pushes an ant that stands
-    (`benchmarks/gait_search.py`).
+    The numbers of those in `GAITS` were found by the cross-entropy method on how far one walks and pushes an ant that
+    stands.
     """
 
     body: str
@@ -85,6 +85,30 @@ class Gait:
 
 
 GAITS = {
+    "gait-ant": Gait(
+        body="Ant",
+        swing=0.188,
+        lift=0.508,
+        stance=1.143,
+        reach=-0.33,
+        frequency=1.443,
+        lead=1.866,
+        lift_phase=-0.701,
+        stiffness=1.793,
+        damping=0.204,
+    ),
+    "gait-bug": Gait(
+        body="Bug",
+        swing=0.415,
+        lift=0.785,
+        stance=1.048,
+        reach=-0.068,
+        frequency=1.506,
+        lead=1.393,
+        lift_phase=-0.432,
+        stiffness=1.881,
+        damping=0.195,
+    ),
     "gait-spider": Gait(
         body="Spider",
         swing=0.599,
@@ -96,6 +120,6 @@ GAITS = {
         lift_phase=-0.288,
         stiffness=1.828,
         damping=0.217,
-    )
+    ),
 }
-"""By the names under which they wrestle."""
+"""By the names under which they wrestle; found by `python benchmarks/gait_search.py BODY`."""

@@ -13,7 +13,7 @@ from metarl.names import unknown
 
 WRESTLERS = (
     "Wrestlers: NAME or NAME@VERSION of a --pool, RUN or RUN@VERSION of self-play, a file v0001.safetensors, or "
-    "zero-ant, zero-bug, zero-spider, which stand still."
+    "zero-ant, zero-bug, zero-spider, which stand still, or gait-ant, gait-bug, gait-spider, which walk by hand."
 )
 ZOO_HELP = """usage: metarl zoo import PATH [--out FOLDER]
 
@@ -150,7 +150,7 @@ def tournament(arguments: list[str]) -> int:
     }
     done, contests = _resumed(options.out, protocol, digests), []
     every = pairs(chosen)
-    with Progress("tournament", len(every)) as progress:
+    with Progress("tournament", len(every), unit="pairs") as progress:
         progress.start(0)
         for number, (one, two) in enumerate(every, 1):
             key = f"{one.name} {two.name}"

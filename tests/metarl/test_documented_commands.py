@@ -38,7 +38,7 @@ def test_commands_are_found():
     assert len(list(commands())) > 30
 
 
-@pytest.mark.parametrize("words", commands())
+@pytest.mark.parametrize("words", list(commands()))
 def test_is_understood(words, monkeypatch, tmp_path):
     read = tyro.cli
 
