@@ -5,6 +5,7 @@ it observes, and never changes its parameters.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from metarl.agents.ppo import refuse_out_of_range
 
@@ -23,6 +24,8 @@ class RecurrentPPOConfig:
     """Observe the last action and reward, too, and where episodes end and start (RL^2)."""
     hidden: tuple[int, ...] = (64,)
     """Units of each layer before the LSTM, of policy and value network alike."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Of these layers; a meta-policy with an LSTM can start from a run with one layer of `relu`."""
     memory: int = 64
     """Units of the LSTM; the value network has one of its own."""
     initial_std: float = 1.0
@@ -57,6 +60,8 @@ class RecurrentPPOConfig:
 
     def __post_init__(self):
         refuse_out_of_range(self)
+        if self.activation not in ("tanh", "relu"):
+            raise ValueError(f"activation={self.activation!r}, expected 'tanh' or 'relu'")
 
 
 CONFIG = RecurrentPPOConfig()
