@@ -8,6 +8,10 @@ ZOO_FOLDER = Path(__file__).parent
 """Where they lie: a pool, as :mod:`metarl.envs.opponent_tasks` describes it."""
 
 
+GAIT_NAMES = {"gait-ant": "on four legs", "gait-bug": "on six", "gait-spider": "on eight"}
+"""Those of `metarl.envs.gaits`, which is not imported here: it needs MuJoCo."""
+
+
 def zoo_wrestlers() -> dict[str, str]:
     """The wrestlers that come with the package, and what each is, in one line."""
     found = {}
@@ -19,4 +23,4 @@ def zoo_wrestlers() -> dict[str, str]:
             f"wrestler, versions {int(files[0].stem[1:])} to {int(files[-1].stem[1:])} of self-play, "
             f"{newest['steps']:,} steps; the newest beats {wins}"
         )
-    return found
+    return found | {name: f"wrestler that walks by hand, {what}" for name, what in GAIT_NAMES.items()}

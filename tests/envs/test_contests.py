@@ -9,12 +9,13 @@ import torch
 from metarl import checkpoints
 from metarl.envs.contestants import Contestant, contestant, everyone
 from metarl.envs.contests import Contest, film, pairs, play, proportion_interval
+from metarl.envs.opponent_tasks import read_pool
 from metarl.envs.opponents import OpponentPolicy
 from metarl.envs.ratings import Rating, rate, win_probability
 from metarl.envs.sumo_matches import SumoMatches
 from metarl.envs.sumo_rules import Result
 from metarl.envs.sumo_single import RoboSumoSingle
-from metarl.envs.zoo import ZOO_FOLDER, zoo_wrestlers
+from metarl.envs.zoo import ZOO_FOLDER
 
 
 def policy(bias: float, size: int = 120, actions: int = 8) -> OpponentPolicy:
@@ -194,7 +195,7 @@ def test_matches_whose_physics_broke_down_do_not_count():
     assert [each.mu for each in found] == [25.0, 25.0]
 
 
-@pytest.mark.parametrize("name", sorted(zoo_wrestlers()))
+@pytest.mark.parametrize("name", sorted(read_pool("zoo")))
 def test_every_version_of_the_zoo_fits_its_body_and_says_how_it_was_trained(name):
     versions = [each for each in everyone() if each.name.startswith(f"{name}@")]
     assert len(versions) >= 3
@@ -210,7 +211,7 @@ def test_every_version_of_the_zoo_fits_its_body_and_says_how_it_was_trained(name
     assert steps == sorted(set(steps))
 
 
-@pytest.mark.parametrize("name", sorted(zoo_wrestlers()))
+@pytest.mark.parametrize("name", sorted(read_pool("zoo")))
 def test_the_newest_of_the_zoo_pushes_one_that_stands(name):
     assert play(contestant(name), contestant("zero-ant"), num=16, seed=900).count(Result.WIN) >= 10
 

@@ -8,6 +8,7 @@ from metarl.envs.contests import play
 from metarl.envs.gaits import GAITS
 from metarl.envs.sumo import RoboSumo
 from metarl.envs.sumo_rules import Result
+from metarl.envs.zoo import GAIT_NAMES
 
 
 @pytest.mark.parametrize("name", GAITS)
@@ -47,5 +48,6 @@ def test_it_is_the_same_after_a_turn_of_the_whole_mat(name):
 
 
 def test_gaits_are_wrestlers_that_are_told_apart():
+    assert list(GAITS) == list(GAIT_NAMES)
     names = [*GAITS, "zero-spider"]
     assert len({each.digest for each in several(names)}) == len(names)
