@@ -111,7 +111,7 @@ def spaces(world: World) -> tuple[Box, Box]:
 def _schedule(world: World) -> Schedule:
     """A world's schedule."""
     if world.lifetime is None:
-        example = "lifetime={'schedule': 'drift'}"
+        example = "lifetime={'schedule': 'redraw'}"
         raise ValueError(
             f"the tasks of {type(world).__name__} follow no schedule: give one, such as {example}"
         )
