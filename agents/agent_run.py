@@ -137,6 +137,9 @@ class AgentRun:
             "agent": self.name,
             "world": self.experiment.world,
             "schedule": lifetime or self.experiment.world_options.get("lifetime"),
+            "world_options": {
+                name: each for name, each in self.experiment.world_options.items() if name != "lifetime"
+            },
             "steps_trained": state.get("steps"),
             "training_seed": self.experiment.seed,
             "config": to_dict(self.config),

@@ -13,7 +13,7 @@ class Experiment:
     world: str
     """Id of the world, e.g. metarl/CheetahDir-v0."""
     steps: int = 5_000_000
-    """Environment steps to train for, over all tasks and ranks."""
+    """Environment steps to train for, over all tasks and ranks (meta-policies share the tasks among ranks)."""
     seed: int = 0
     """Everything random follows from it."""
     out: str = "runs"
@@ -25,15 +25,15 @@ class Experiment:
     checkpoint_every: int = 10
     """Iterations between checkpoints; the last is always kept."""
     evaluation_steps: int = 3
-    """Inner steps that an evaluation takes."""
+    """Inner steps that an evaluation takes (meta-policies)."""
     evaluation_tasks: int = 10
     """Test tasks of an evaluation, where there are more."""
     start_from: str | None = None
-    """Folder of a run whose policy, values and observation statistics training starts from: one of an agent with the same
-    networks, or for a meta-policy or an agent with memory (which imitates it first) one of `ppo`; or a wrestler, such as
-    ant@7, whose policy it starts from."""
+    """What training starts from: the folder of a run with the same networks, whose policy, values and observation
+    statistics are taken over. Meta-policies may also start from a run of `ppo`; agents with memory then imitate it first.
+    In sumo also a wrestler, such as ant@7, or a gait, such as gait-spider, which is imitated."""
     world_options: dict[str, Any] = field(default_factory=dict)
-    """Keyword arguments of the world, e.g. {"control_cost": 0.1}."""
+    """Keyword arguments of the world; on the command line e.g. control_cost=0.1."""
 
     def __post_init__(self):
         if self.steps < 1:

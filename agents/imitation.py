@@ -1,4 +1,4 @@
-"""A policy with memory that begins as an imitation of one without, since it cannot take over its weights.
+"""A policy that begins as an imitation of another whose weights it cannot take over: one without memory, or a gait.
 
 It acts itself, and learns what the teacher would have done where that led it (DAgger, Ross et al. 2011,
 arXiv 1011.0686); its values learn what it earned. PPO then goes on from there.
@@ -9,16 +9,33 @@ Legend: B steps, D observation size, A action size.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from sb3_contrib import RecurrentPPO
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import Tensor, nn
 
 from metarl.agents.policies import ObservationNormalizer, kl_divergence
 from metarl.agents.rollouts import one_torch_thread
-from metarl.agents.sb3_training import PPOUpdate
+from metarl.agents.sb3_training import PPOUpdate, shuffling
 
 LAYERS = "mlp_extractor.policy_net."
+
+
+class GaitTeacher:
+    """What is done by hand, with as much noise as the learner has.
+
+    Args:
+        act: From observations (B, D) to actions (B, A), numpy arrays; with `observation_size` and `action_size`.
+    """
+
+    log_std = None
+
+    def __init__(self, act: Any):
+        self._act = act
+        self.sizes = act.observation_size, act.action_size
+
+    def __call__(self, obs: Tensor) -> Tensor:
+        """Actions: (B, D) to (B, A)."""
+        return torch.as_tensor(self._act(obs.double().cpu().numpy()), dtype=obs.dtype, device=obs.device)
 
 
 class Teacher(nn.Module):
@@ -72,10 +89,15 @@ class ImitationThenPPO(PPOUpdate):
         read: Finds the teacher when it is first needed, or none; None without one.
     """
 
-    def __init__(self, model: RecurrentPPO, iterations: int, read: Callable[[], Teacher | None] | None):
+    def __init__(
+        self,
+        model: OnPolicyAlgorithm,
+        iterations: int,
+        read: Callable[[], Teacher | GaitTeacher | None] | None,
+    ):
         super().__init__(model)
         self.iterations, self._read = iterations, read
-        self._teacher: Teacher | None = None
+        self._teacher: Teacher | GaitTeacher | None = None
         model.policy.register_buffer("imitations", torch.zeros((), dtype=torch.int64))
 
     def update(self, loss: Callable[[], Any]) -> dict[str, float]:
@@ -85,17 +107,17 @@ class ImitationThenPPO(PPOUpdate):
         if self._teacher is None or int(self.model.policy.imitations) >= self.iterations:
             return super().update(loss)
         self.model.policy.imitations += 1
-        np.random.seed(self.seed)  # noqa: NPY002  the rollout buffer shuffles by numpy's global generator
-        return imitate(self.model, self._teacher)
+        with shuffling(self.seed):
+            return imitate(self.model, self._teacher)
 
 
 @one_torch_thread()
-def imitate(model: RecurrentPPO, teacher: Teacher) -> dict[str, float]:
+def imitate(model: OnPolicyAlgorithm, teacher: Teacher | GaitTeacher) -> dict[str, float]:
     """Learn from the rollout buffer what the teacher would have done, and what was earned.
 
     Args:
-        model: Its policy is changed in place: the spread becomes the teacher's, the means come nearer by as many epochs
-            as PPO takes.
+        model: Its policy is changed in place: the spread becomes the teacher's, if that has one, and the means come
+            nearer by as many epochs as PPO takes.
         teacher: It sees the first D observations, those of the world.
 
     Returns:
@@ -104,16 +126,18 @@ def imitate(model: RecurrentPPO, teacher: Teacher) -> dict[str, float]:
     """
     policy, size = model.policy, teacher.sizes[0]
     policy.set_training_mode(True)
-    with torch.no_grad():
-        policy.log_std.copy_(teacher.log_std)
+    if teacher.log_std is not None:
+        with torch.no_grad():
+            policy.log_std.copy_(teacher.log_std)
+    log_std = policy.log_std.detach()
     for _ in range(model.n_epochs):
         seen = []
         for batch in model.rollout_buffer.get(model.batch_size):
-            kept = batch.mask > 0.5
+            kept = batch.mask > 0.5 if hasattr(batch, "mask") else slice(None)
             with torch.no_grad():
                 wanted = teacher(batch.observations[:, :size])
             means, values = _act(policy, batch)
-            kl = kl_divergence(wanted, teacher.log_std, means, teacher.log_std)[kept].mean()
+            kl = kl_divergence(wanted, log_std, means, log_std)[kept].mean()
             value_loss = (values.flatten() - batch.returns)[kept].square().mean()
             policy.optimizer.zero_grad()
             (kl + model.vf_coef * value_loss).backward()
@@ -128,6 +152,9 @@ def imitate(model: RecurrentPPO, teacher: Teacher) -> dict[str, float]:
 
 def _act(policy: Any, batch: Any) -> tuple[Tensor, Tensor]:
     """Means of the actions (B, A), and values (B, 1)."""
+    if not hasattr(batch, "lstm_states"):
+        means = policy.get_distribution(batch.observations).distribution.mean
+        return means, policy.predict_values(batch.observations)
     distribution, _ = policy.get_distribution(batch.observations, batch.lstm_states.pi, batch.episode_starts)
     values = policy.predict_values(batch.observations, batch.lstm_states.vf, batch.episode_starts)
     return distribution.distribution.mean, values

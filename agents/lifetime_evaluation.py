@@ -147,7 +147,7 @@ def _check_comparable(evaluations: Sequence[LifetimeEvaluation]) -> list[str]:
         raise ValueError("there are no evaluations to summarise")
     first = evaluations[0]
     for each in evaluations[1:]:
-        for what in ("world", "split", "split_hash", "schedule"):
+        for what in ("world", "world_options", "split", "split_hash", "schedule"):
             one, other = first.protocol.get(what), each.protocol.get(what)
             if one != other:
                 raise ValueError(f"evaluations of different {what} cannot be compared: {one!r} and {other!r}")

@@ -106,7 +106,7 @@ def finite_lifetimes(env: VectorEnv, split: str) -> list[Lifetime] | None:
     try:
         env.sample_lifetimes(1, split=split, rng=np.random.default_rng(0))
     except ValueError as error:
-        how = """on the command line --lifetime '{"schedule": "drift", "episodes": 10}'"""
+        how = """on the command line --lifetime '{"schedule": "redraw", "episodes": 10}'"""
         raise ValueError(f"{error}; {how}") from None
     try:
         return env.enumerate_lifetimes(split)

@@ -58,12 +58,14 @@ class PPOConfig:
     clip: float = 0.2
     """The probability ratio is clipped to [1 - clip, 1 + clip]."""
     target_kl: float | None = None
-    """A rollout is put away once a minibatch has a KL divergence over 1.5 times this from the policy that sampled it, in
-    nats; unset, after all epochs."""
+    """Learning from a rollout stops early once the KL divergence of a minibatch from the policy that sampled it is over
+    1.5 times this, in nats; unset, all epochs are done."""
     entropy: float = 0.0
     """Weight of the entropy bonus."""
     reward_scale: float = 1.0
     """Rewards are multiplied by this before they are learned from; reported returns are not."""
+    imitation: int = 10
+    """Iterations that imitate the gait which training starts from, if it does (`--start-from gait-spider`)."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """What `tracking` does in a lifetime."""
 
@@ -80,6 +82,8 @@ def refuse_out_of_range(config: Any) -> None:
     for name in ("environments", "episodes", "memory", "unroll", "epochs"):
         if getattr(config, name, 1) < 1:
             raise ValueError(f"{name}={getattr(config, name)}, expected 1 or more")
+    if config.imitation < 0:
+        raise ValueError(f"imitation={config.imitation}, expected 0 or more")
     if config.batch_size < 2:
         raise ValueError(f"batch_size={config.batch_size}, expected 2 or more")
     if config.horizon is not None and config.horizon < 1:

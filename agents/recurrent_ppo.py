@@ -5,6 +5,7 @@ it observes, and never changes its parameters.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from metarl.agents.ppo import refuse_out_of_range
 
@@ -23,6 +24,8 @@ class RecurrentPPOConfig:
     """Observe the last action and reward, too, and where episodes end and start (RL^2)."""
     hidden: tuple[int, ...] = (64,)
     """Units of each layer before the LSTM, of policy and value network alike."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Of these layers; a meta-policy with an LSTM can start from a run with one layer of `relu`."""
     memory: int = 64
     """Units of the LSTM; the value network has one of its own."""
     initial_std: float = 1.0
@@ -44,20 +47,21 @@ class RecurrentPPOConfig:
     clip: float = 0.2
     """The probability ratio is clipped to [1 - clip, 1 + clip]."""
     target_kl: float | None = None
-    """A rollout is put away once a minibatch has a KL divergence over 1.5 times this from the policy that sampled it, in
-    nats; unset, after all epochs."""
+    """Learning from a rollout stops early once the KL divergence of a minibatch from the policy that sampled it is over
+    1.5 times this, in nats; unset, all epochs are done."""
     entropy: float = 0.0
     """Weight of the entropy bonus."""
     reward_scale: float = 1.0
     """Rewards are multiplied by this before they are learned from; reported returns are not."""
 
     imitation: int = 10
-    """Iterations that imitate the policy which training starts from, if that one has no memory (`--start-from`)."""
+    """Iterations that imitate the policy which training starts from, if that one has no memory (`--start-from`), or the
+    gait."""
 
     def __post_init__(self):
         refuse_out_of_range(self)
-        if self.imitation < 0:
-            raise ValueError(f"imitation={self.imitation}, expected 0 or more")
+        if self.activation not in ("tanh", "relu"):
+            raise ValueError(f"activation={self.activation!r}, expected 'tanh' or 'relu'")
 
 
 CONFIG = RecurrentPPOConfig()

@@ -6,6 +6,7 @@ Legend: T tasks, B trajectories per task, H time steps, D observation size, A ac
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from importlib import import_module
 from typing import Any
 
 import gymnasium
@@ -104,7 +105,7 @@ def make_world(
     """Many simulations of a world.
 
     Args:
-        world: Gymnasium id of a world with tasks.
+        world: Gymnasium id of a world with tasks; `module:id` imports the module first.
         num_envs: Simulations.
         horizon: Steps of an episode; unset, the world's own.
         autoreset: Start the next episode in the step that ends one; else simulations stand still once theirs has ended.
@@ -116,7 +117,10 @@ def make_world(
     """
     if horizon is not None:
         options["horizon"] = horizon
-    entry = gymnasium.spec(world).vector_entry_point
+    module, _, name = world.rpartition(":")
+    if module:
+        import_module(module)  # where the id is registered
+    entry = gymnasium.spec(name).vector_entry_point
     creator = load_env_creator(entry) if isinstance(entry, str) else entry
     if not hasattr(creator, "sample_tasks"):
         raise ValueError(

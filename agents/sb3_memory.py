@@ -27,13 +27,19 @@ from metarl.training import Batch
 
 
 class WhitenedLayers(BaseFeaturesExtractor):
-    """Whitened observations through layers with tanh: what an LSTM gets to see."""
+    """Whitened observations through layers with tanh or ReLU: what an LSTM gets to see."""
 
-    def __init__(self, observation_space: gymnasium.spaces.Box, hidden: tuple[int, ...] = (64,)):
+    def __init__(
+        self,
+        observation_space: gymnasium.spaces.Box,
+        hidden: tuple[int, ...] = (64,),
+        activation: str = "tanh",
+    ):
         sizes = (observation_space.shape[0], *hidden)
         super().__init__(observation_space, features_dim=sizes[-1])
         self.whitened = Whitened(observation_space)
-        layers = [each for i in range(len(hidden)) for each in (nn.Linear(sizes[i], sizes[i + 1]), nn.Tanh())]
+        kind = nn.ReLU if activation == "relu" else nn.Tanh
+        layers = [each for i in range(len(hidden)) for each in (nn.Linear(sizes[i], sizes[i + 1]), kind())]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, observations: Tensor) -> Tensor:
@@ -90,7 +96,10 @@ class MemoryTraining:
                     "net_arch": [],
                     "log_std_init": math.log(config.initial_std),
                     "features_extractor_class": WhitenedLayers,
-                    "features_extractor_kwargs": {"hidden": config.hidden},
+                    "features_extractor_kwargs": {
+                        "hidden": config.hidden,
+                        "activation": config.activation,
+                    },
                     "share_features_extractor": False,
                     "lstm_hidden_size": config.memory,
                 },

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metarl.agents import tracking
 from metarl.agents.experiment import Experiment
+from metarl.agents.imitation import ImitationThenPPO
 from metarl.agents.lives import Lives, lifetime_metrics
 from metarl.agents.ppo import PPOConfig
 from metarl.agents.rollouts import draw_lifetimes, draw_tasks, make_world, one_torch_thread
@@ -24,6 +25,7 @@ from metarl.agents.sb3_training import (
     has_lifetimes,
     ready,
 )
+from metarl.agents.starting import gait_of
 from metarl.training import Batch
 
 
@@ -76,7 +78,12 @@ class PPOTraining:
             config.initial_action,
         )
         self.module = self.model.policy
-        self.optimizer = PPOUpdate(self.model)
+        gait = gait_of(experiment.start_from, experiment.world, experiment.world_options)
+        self.optimizer = (
+            PPOUpdate(self.model)
+            if gait is None
+            else ImitationThenPPO(self.model, config.imitation, lambda: gait)
+        )
 
     def _make_env(self, num_envs: int, *, autoreset: bool = False) -> VectorEnv:
         world, horizon, options = self._world

@@ -3,7 +3,8 @@
 Its rollouts, its loss and its optimiser do the work; ours are the run folder, the seeds and the worlds.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium
@@ -137,6 +138,17 @@ def draw_episodes(env: VectorEnv, num: int, split: str, rng: np.random.Generator
     return [life[int(rng.integers(len(life)))] for life in draw_lifetimes(env, num, split, rng)]
 
 
+@contextmanager
+def shuffling(seed: int) -> Iterator[None]:
+    """Seeds numpy's global generator, by which rollout buffers shuffle, and leaves it as it was."""
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+
+
 class PPOUpdate:
     """The trainer's optimiser: one call of the learner's own `train`."""
 
@@ -147,8 +159,8 @@ class PPOUpdate:
     @one_torch_thread()
     def update(self, loss: Callable[[], Any]) -> dict[str, float]:
         """Minibatch epochs on the rollout buffer; `loss` is not called."""
-        np.random.seed(self.seed)  # noqa: NPY002  the rollout buffer shuffles by numpy's global generator
-        self.model.train()
+        with shuffling(self.seed):
+            self.model.train()
         return {name: float(value) for name, value in self.model.logger.name_to_value.items()}
 
     def state_dict(self) -> dict[str, Tensor]:

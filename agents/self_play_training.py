@@ -19,6 +19,8 @@ from metarl.training import Batch
 
 STILL = {"opponent": "zero", "version": 0}
 """The task of meeting an opponent that stands still."""
+OLDER = {"first_quarter": 1, "half": 2, "third_quarter": 3}
+"""Versions of the learner that it is judged against: those after so many quarters of its training till now."""
 
 
 class SelfPlayTraining:
@@ -135,9 +137,12 @@ class SelfPlayTraining:
     def evaluate(self, rng: np.random.Generator) -> dict[str, float]:
         """Share of matches won against the opponent that stands still, and against older versions of the learner."""
         newest = int(self.module.iterations) // self.config.snapshot_every
-        older = sorted({newest // 4, newest // 2, 3 * newest // 4} - {newest})
         known = self.env.tasks.versions(ITSELF) if ITSELF in self.env.tasks.names() else []
-        tasks = {"still": STILL} | {f"v{v}": {"opponent": ITSELF, "version": v} for v in older if v in known}
+        tasks = {"still": STILL}
+        for name, quarters in OLDER.items():
+            version = quarters * newest // 4
+            if version < newest and version in known:
+                tasks[name] = {"opponent": ITSELF, "version": version}
         found = {}
         for name, task in tasks.items():
             lives = self.live([[task]] * 32, rng, self.methods[0])

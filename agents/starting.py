@@ -10,12 +10,15 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from torch import Tensor, nn
 
 from metarl import checkpoints
-from metarl.agents.imitation import Teacher, has_memory
+from metarl.agents.imitation import GaitTeacher, Teacher, has_memory
 from metarl.agents.lifetime_vec_env import feedback_size
 from metarl.agents.meta_parameters import MetaParameters
 from metarl.agents.opponent_arrays import Arrays
+from metarl.agents.sb3_names import of_ppo, of_recurrent_ppo
 from metarl.runs import Run
 
+GAIT = "gait-"
+"""How the names of gaits begin."""
 SEEN = 1_000_000
 """Observations that the statistics of a wrestler count as, since its file does not say how many there were."""
 
@@ -26,7 +29,8 @@ def start_from(module: nn.Module, path: str | Path, wrestlers: Callable[[str], A
 
     A learner of Stable-Baselines3 starts from a run whose learner has the same networks; one with memory may also start
     from one without, which it imitates in its first iterations (see `metarl.agents.imitation`). A meta-policy starts
-    from a run of a meta-policy, or of `ppo` (whose networks have the same layers). What the other one does not have
+    from a run of a meta-policy, of `ppo` (whose networks have the same layers), or of `recurrent-ppo` with ReLU. What the
+    other one does not have
     starts as it would have: learned step sizes, a value network's inputs for context parameters. A policy's inputs for
     them start at zero, so that adaptation does no harm before it is learned (but as ever where the value network does not
     adapt, as in CAVIA: at zero neither they nor the context would have a gradient); so do inputs for the time, which the
@@ -36,12 +40,18 @@ def start_from(module: nn.Module, path: str | Path, wrestlers: Callable[[str], A
         module: Of the agent that is about to be trained, `MetaParameters` or a policy of Stable-Baselines3; changed in
             place.
         path: The other run's folder; or, in a world that knows wrestlers, the name of one, such as `ant@7` of the
-            package's zoo, whose values are then learned from nothing.
+            package's zoo, whose values are then learned from nothing, or `gait-spider`, which is imitated.
         wrestlers: From such a name to its policy, see `wrestlers_of`; None in other worlds.
 
     Raises:
         ValueError: No run, checkpoint or wrestler there, or its networks are of other sizes.
     """
+    if str(path).startswith(GAIT) and not Path(path).is_dir():
+        if isinstance(module, MetaParameters):
+            raise ValueError(
+                f"meta-policies cannot imitate '{path}': let ppo start from it, and start from that run"
+            )
+        return
     found = _found(path, wrestlers)
     if not isinstance(module, MetaParameters):
         if isinstance(module, RecurrentActorCriticPolicy) and not has_memory(found):
@@ -49,8 +59,11 @@ def start_from(module: nn.Module, path: str | Path, wrestlers: Callable[[str], A
         else:
             _like(module, found, path)
         return
-    if "mlp_extractor.policy_net.0.weight" in found and not has_memory(found):
-        found = _of_ppo(found, module)
+    if has_memory(found) and module.policy.unroll is not None:
+        _check_layer(path)
+        found = of_recurrent_ppo(found, module)
+    elif "mlp_extractor.policy_net.0.weight" in found and not has_memory(found):
+        found = of_ppo(found, module)
     own = module.state_dict()
     shared = {name: value for name, value in found.items() if name in own and not name.startswith("rule.")}
     if not any(name.startswith("policy.network.") for name in shared):
@@ -72,7 +85,26 @@ def start_from(module: nn.Module, path: str | Path, wrestlers: Callable[[str], A
             )
 
 
-def teacher_of(path: str | Path, world: str, options: Mapping[str, Any]) -> Teacher | None:
+def gait_of(path: str | Path | None, world: str, options: Mapping[str, Any]) -> GaitTeacher | None:
+    """The gait that a training imitates at first; None if it starts from something else, or from nothing.
+
+    Args:
+        path: What it starts from, see `start_from`.
+        world: Id of the world.
+        options: Its keyword arguments.
+
+    Raises:
+        ValueError: There is no such gait, or not of this body.
+    """
+    if path is None or not str(path).startswith(GAIT) or Path(path).is_dir():
+        return None
+    wrestlers = wrestlers_of(world, options)
+    if wrestlers is None:
+        raise ValueError(f"there is no run at '{path}' to start from")
+    return GaitTeacher(wrestlers(str(path)))
+
+
+def teacher_of(path: str | Path, world: str, options: Mapping[str, Any]) -> Teacher | GaitTeacher | None:
     """Whom a training with memory imitates at first; None if what it started from has a memory, too.
 
     Args:
@@ -83,6 +115,9 @@ def teacher_of(path: str | Path, world: str, options: Mapping[str, Any]) -> Teac
     Raises:
         ValueError: There is no run, checkpoint or wrestler any more.
     """
+    gait = gait_of(path, world, options)
+    if gait is not None:
+        return gait
     found = _found(path, None if Path(path).is_dir() else wrestlers_of(world, options))
     return None if has_memory(found) else Teacher(found)
 
@@ -154,6 +189,17 @@ def _like(policy: nn.Module, found: dict[str, Tensor], path: str | Path) -> None
             own[name].copy_(value)
 
 
+def _check_layer(path: str | Path) -> None:
+    """Refuse a learner with memory whose networks are not those of a meta-policy."""
+    config = Run.open(path).config["config"]
+    config = config.get("recurrent") or config  # of self-play
+    if config.get("activation", "tanh") != "relu" or config.get("feedback"):
+        raise ValueError(
+            f"{path} has another layer before its LSTM than a meta-policy, or observes its rewards: start from a run of "
+            "`recurrent-ppo --activation relu`"
+        )
+
+
 def _check_teacher(teacher: Teacher, policy: RecurrentActorCriticPolicy, path: str | Path) -> None:
     """Refuse a teacher that does not see the world's observations or does not act as it wants."""
     observed, (acts,) = policy.observation_space.shape[0], policy.action_space.shape
@@ -172,27 +218,3 @@ def _wider(target: Tensor, value: Tensor) -> bool:
         and value.shape[0] == target.shape[0]
         and value.shape[1] < target.shape[1]
     )
-
-
-def _of_ppo(found: dict[str, Tensor], module: MetaParameters) -> dict[str, Tensor]:
-    """Stable-Baselines3's names and units as ours."""
-    valued = "value_net.weight" in found
-    layers = {"policy_net": "action_net", **({"value_net": "value_net"} if valued else {})}
-    ours = {"policy_net": "policy.network.layers", "value_net": "value.network.layers"}
-    renamed = {"policy.log_std": found["log_std"].clamp(min=module.policy.minimum_log_std)}
-    for hidden, last in layers.items():
-        depth = sum(name.startswith(f"mlp_extractor.{hidden}.") and name.endswith("weight") for name in found)
-        for kind in ("weight", "bias"):
-            for i in range(depth):
-                renamed[f"{ours[hidden]}.{i}.{kind}"] = found[f"mlp_extractor.{hidden}.{2 * i}.{kind}"]
-            renamed[f"{ours[hidden]}.{depth}.{kind}"] = found[f"{last}.{kind}"]
-    if valued and module.value is not None:
-        first, last = "value.network.layers.0.weight", f"value.network.layers.{depth}"
-        time = renamed[first].new_zeros(len(renamed[first]), 4)
-        renamed[first] = torch.cat([renamed[first], time], dim=1)
-        for kind in ("weight", "bias"):
-            renamed[f"{last}.{kind}"] = renamed[f"{last}.{kind}"] / module.value.unit
-    for name, value in found.items():
-        if name.startswith("features_extractor.normalizer."):
-            renamed[name.removeprefix("features_extractor.")] = value
-    return renamed

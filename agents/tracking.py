@@ -25,6 +25,7 @@ from metarl.agents.lives import Lives, Watched, episode_seeds
 from metarl.agents.policies import GaussianPolicy, kl_divergence
 from metarl.agents.ppo import TrackingConfig
 from metarl.agents.rollouts import Trajectories, one_torch_thread, rollout
+from metarl.agents.sb3_training import shuffling
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def update(
     learner.batch_size = config.batch_size or model.batch_size
     if config.lr is not None:
         learner.lr_schedule = lambda _: config.lr
-    np.random.seed(seed)  # noqa: NPY002  the rollout buffer shuffles by numpy's global generator
-    learner.train()
+    with shuffling(seed):
+        learner.train()
 
 
 @torch.no_grad()

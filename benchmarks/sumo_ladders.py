@@ -16,6 +16,7 @@ from metarl.checkpoints import complete
 from metarl.configs import read_json, write_json
 from metarl.envs.contestants import OWN_VERSIONS, Contestant, contestant
 from metarl.envs.contests import pairs, play
+from metarl.envs.gaits import GAITS
 from metarl.envs.opponent_tasks import read_pool
 from metarl.envs.sumo import DEFAULT_PHYSICS
 from metarl.envs.sumo_rules import Result
@@ -91,6 +92,8 @@ def trained(run: Run, version: int | None = None) -> tuple[list[str], int]:
     commands, start = [run.info["command"]], experiment["start_from"]
     if start is None:
         return commands, steps
+    if start in GAITS:
+        return [f"python benchmarks/gait_search.py {GAITS[start].body.lower()}", *commands], steps
     if not Path(start).is_dir() and (package := of_package(start)) is not None:
         before, more = package[1]["commands"], package[1]["steps"]
     else:
@@ -133,7 +136,7 @@ def play_all(rounds: int, table_rounds: int) -> None:
     stored = {**measurement(), "wrestlers": digests, "contests": kept}
     done = {(*(each[key] for key in KEYS), len(each["results"])) for each in stored["contests"]}
     todo = wanted(names, rounds, table_rounds)
-    with Progress("contests", len(todo)) as progress:
+    with Progress("contests", len(todo), unit="contests") as progress:
         progress.start(0)
         for number, (one, two, physics, calm, count) in enumerate(todo, 1):
             meeting = (one.name, two.name, physics, calm)

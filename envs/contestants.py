@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from metarl.envs.gaits import GAITS, Gait
 from metarl.envs.opponent_tasks import ZERO, ZOO, Versions, read_pool
 from metarl.envs.opponents import OpponentPolicy, load_policy
 from metarl.envs.wrestlers import ANATOMIES
@@ -23,15 +24,18 @@ class Contestant:
     """What it is called, with its version."""
     body: str
     """`Ant`, `Bug` or `Spider`."""
-    policy: OpponentPolicy | None
+    policy: OpponentPolicy | Gait | None
     """None stands still."""
 
     @property
     def digest(self) -> str:
         """Tells it from another one of the same name."""
         found = hashlib.sha256(self.body.encode())
-        for name, array in sorted(self.policy.arrays.items() if self.policy else ()):
-            found.update(name.encode() + array.tobytes())
+        if isinstance(self.policy, OpponentPolicy):
+            for name, array in sorted(self.policy.arrays.items()):
+                found.update(name.encode() + array.tobytes())
+        elif self.policy is not None:
+            found.update(repr(self.policy).encode())
         return found.hexdigest()
 
 
@@ -40,28 +44,35 @@ def contestant(text: str, pool: str | Path = ZOO) -> Contestant:
 
     Args:
         text: `NAME` or `NAME@VERSION` of a pool, by default its newest; a file `.../v0003.safetensors`; the folder of a
-            run of self-play, `RUN` or `RUN@VERSION`; or `zero-ant`, `zero-bug`, `zero-spider`, which stand still.
+            run of self-play, `RUN` or `RUN@VERSION`; `zero-ant`, `zero-bug`, `zero-spider`, which stand still; or
+            `gait-ant`, `gait-bug`, `gait-spider`, which walk by hand.
         pool: Folder of the pool; unset, the one that comes with the package.
 
     Raises:
         ValueError: There is none of that name, with the nearest, or its policy is damaged.
     """
-    body = text.removeprefix(f"{ZERO}-").title()
-    if text.startswith(f"{ZERO}-") and body in ANATOMIES:
-        return Contestant(text, body, None)
+    whole = Path(text)
+    if whole.suffix == ".safetensors":
+        return _of_file(whole)
     name, at, version = text.rpartition("@")
-    if not at:
+    if not at or whole.is_dir():
         name, version = text, ""
+    body = name.removeprefix(f"{ZERO}-").title()
+    if name in GAITS or (name.startswith(f"{ZERO}-") and body in ANATOMIES):
+        if version:
+            raise ValueError(f"'{name}' has no versions, got '{text}'")
+        return Contestant(name, GAITS[name].body if name in GAITS else body, GAITS.get(name))
     path = Path(name)
-    if path.suffix == ".safetensors" or (path.name and path.with_suffix(".safetensors").is_file()):
-        return _named(f"{path.parent.name}@{path.stem}", load_policy(path))
     if (path / OWN_VERSIONS).is_dir():
-        return _newest(path.resolve().name, read_pool(path / OWN_VERSIONS.parent)[OWN_VERSIONS.name], version)
+        own = read_pool(path / OWN_VERSIONS.parent).get(OWN_VERSIONS.name)
+        if own is None:
+            raise ValueError(f"'{path}' has no versions in {OWN_VERSIONS} yet: train it longer")
+        return _newest(path.resolve().name, own, version)
     found = read_pool(pool)
     if name not in found:
         if path.is_dir():
             raise ValueError(f"'{name}' is no run of self-play: it has no {OWN_VERSIONS}")
-        raise unknown("wrestler", name, [*found, *(f"{ZERO}-{each.lower()}" for each in ANATOMIES)])
+        raise unknown("wrestler", name, [*found, *(f"{ZERO}-{each.lower()}" for each in ANATOMIES), *GAITS])
     return _newest(name, found[name], version)
 
 
@@ -86,6 +97,15 @@ def several(texts: Sequence[str], pool: str | Path = ZOO) -> list[Contestant]:
     if len(names) < 2 or len(set(names)) < len(names):
         raise ValueError(f"expected two different wrestlers or more, got {', '.join(names)}")
     return found
+
+
+def _of_file(path: Path) -> Contestant:
+    """A version in a file; one of a run of self-play is named after the run, another after its folder."""
+    number = re.fullmatch(r"v0*(\d+)", path.stem)
+    place = path.resolve().parent
+    of_run = place.parts[-2:] == OWN_VERSIONS.parts
+    name = place.parents[1].name if of_run else place.name
+    return _named(f"{name}@{number[1] if number else path.stem}", load_policy(path))
 
 
 def _newest(name: str, versions: Versions, version: str) -> Contestant:

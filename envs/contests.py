@@ -1,6 +1,7 @@
 """Matches of sumo between two policies, and tournaments of many."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -70,7 +71,7 @@ def play(
         one: The first side.
         two: The second.
         num: How many matches.
-        seed: Match i starts from seed + i; equal for every pair of contestants.
+        seed: Starts and noise of all matches follow from it; they are equal for every pair of contestants.
         physics: As in :class:`metarl.envs.sumo.RoboSumo`.
         deterministic: Whether both act by the means of their policies, instead of with their noise.
 
@@ -81,10 +82,11 @@ def play(
         raise ValueError(f"expected 1 match or more, got {num}")
     results: list[int] = []
     while len(results) < num:
-        part = min(MOST, num - len(results))
-        for _, found in _matches(one, two, part, seed + len(results), physics, deterministic):
-            if found is not None:
-                results += found[:, 0].tolist()
+        numbers = range(len(results), min(num, len(results) + MOST))
+        with closing(_matches_between(one, two, len(numbers), physics)) as matches:
+            for found in _played(matches, one, two, seed, numbers, deterministic):
+                if found is not None:
+                    results += found[:, 0].tolist()
     return Contest(one.name, two.name, tuple(results))
 
 
@@ -96,6 +98,7 @@ def film(
     physics: str = "fast",
     deterministic: bool = False,
     size: tuple[int, int] = (640, 480),
+    every: int = 1,
 ) -> Iterator[tuple[NDArray[np.uint8], int, tuple[int, int]]]:
     """Pictures of some matches, one after another.
 
@@ -107,50 +110,56 @@ def film(
         physics: Likewise.
         deterministic: Likewise.
         size: Width and height in pixels.
+        every: Steps from one picture to the next; the last of a match is always shown.
 
     Yields:
-        For every step the picture, the number of the round from 1, and how many rounds each side has won.
+        The picture, the number of the round from 1, and how many rounds each side has won.
     """
     score = [0, 0]
-    for number in range(rounds):
-        for matches, found in _matches(one, two, 1, seed + number, physics, deterministic, size):
-            if found is not None:
-                for side in (0, 1):
-                    score[side] += int(found[0, side] == Result.WIN)
-            yield matches.render(), number + 1, (score[0], score[1])
+    with closing(_matches_between(one, two, 1, physics, size)) as matches:
+        for number in range(rounds):
+            played = _played(matches, one, two, seed, range(number, number + 1), deterministic)
+            for step, found in enumerate(played):
+                if found is not None:
+                    for side in (0, 1):
+                        score[side] += int(found[0, side] == Result.WIN)
+                if step % every == 0 or found is not None:
+                    yield matches.render(), number + 1, (score[0], score[1])
 
 
-def _matches(
+def _matches_between(
+    one: Contestant, two: Contestant, num: int, physics: str, size: tuple[int, int] = (640, 480)
+) -> SumoMatches:
+    """Matches of two bodies, none of which goes on after its end."""
+    pairing = f"{one.body}-vs-{two.body}"
+    return SumoMatches(pairing, num, autoreset=False, physics=physics, width=size[0], height=size[1])
+
+
+def _played(
+    matches: SumoMatches,
     one: Contestant,
     two: Contestant,
-    num: int,
     seed: int,
-    physics: str,
+    numbers: Sequence[int],
     deterministic: bool,
-    size: tuple[int, int] = (640, 480),
-) -> Iterator[tuple[SumoMatches, NDArray[np.int64] | None]]:
-    """Play until all have ended: after each step the matches, and with the last one the results (n, 2)."""
+) -> Iterator[NDArray[np.int64] | None]:
+    """Play the matches of these numbers until all have ended: a step each, with the last one the results (n, 2)."""
     if seed < 0:
         raise ValueError(f"seed must be 0 or more, got {seed}")
-    pairing = f"{one.body}-vs-{two.body}"
-    matches = SumoMatches(pairing, num, autoreset=False, physics=physics, width=size[0], height=size[1])
+    num = len(numbers)
+    seeds = [np.random.SeedSequence(seed, spawn_key=(number,)) for number in numbers]
     crews = []
     for side, each in enumerate((one, two)):
         crew = Crew(num, matches.world.action_sizes[side], matches.horizon, each.body, deterministic)
         crew.assign(np.arange(num), [each.policy] * num)
-        crew.begin(np.arange(num), [np.random.default_rng([seed + i, side]) for i in range(num)])
+        children = [np.random.SeedSequence(seed, spawn_key=(number, side)) for number in numbers]
+        crew.begin(np.arange(num), [np.random.default_rng(child) for child in children])
         crews.append(crew)
-    seen = matches.reset(seed)
-    try:
-        while True:
-            step = matches.step((crews[0].act(seen[0]), crews[1].act(seen[1])))
-            seen = step.observations
-            if matches.finished.all():
-                yield matches, step.results
-                return
-            yield matches, None
-    finally:
-        matches.close()
+    seen = matches.reset([int(each.generate_state(1, np.uint64)[0]) for each in seeds])
+    while not matches.finished.all():
+        step = matches.step((crews[0].act(seen[0]), crews[1].act(seen[1])))
+        seen = step.observations
+        yield step.results if matches.finished.all() else None
 
 
 def pairs(contestants: Sequence[Contestant]) -> list[tuple[Contestant, Contestant]]:

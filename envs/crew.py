@@ -90,8 +90,7 @@ class Crew:
             if self._players[index] is player:
                 continue
             self._players[index] = player
-            size = player.memory_size if isinstance(player, OpponentPolicy) else 0
-            self._memory[index] = np.zeros(size, np.float32)
+            self._memory[index] = _empty_memory(player)
             for asked in self._asked.values():
                 asked.starts[index] = True
             self._stacks = None
@@ -102,7 +101,7 @@ class Crew:
         for index, rng in zip(ids.tolist(), rngs, strict=True):
             if not self._deterministic:
                 self._noise[index] = rng.standard_normal((horizon, size), dtype=np.float32)
-            self._memory[index] = np.zeros_like(self._memory[index])
+            self._memory[index] = _empty_memory(self._players[index])
         for asked in self._asked.values():
             asked.starts[ids] = True
         self._elapsed[ids] = 0
@@ -175,6 +174,11 @@ class Crew:
         self._memory = [each.copy() for each in state["memory"]]
         self._elapsed[...] = state["elapsed"]
         self._noise[...] = state["noise"]
-        for asked in self._asked.values():
-            starts, memory = state["asked"][int(asked.rows[0])]
+        for asked in self._asked.values():  # of one that nobody had met yet there is nothing to remember
+            starts, memory = state["asked"].get(int(asked.rows[0]), (True, None))
             asked.starts[...], asked.memory = starts, copy.deepcopy(memory)
+
+
+def _empty_memory(player: Player) -> Floats:
+    """What a player remembers when a match begins."""
+    return np.zeros(player.memory_size if isinstance(player, OpponentPolicy) else 0, np.float32)

@@ -125,10 +125,16 @@ class Episodes:
 
         Args:
             ids: Simulations that are about to be reset.
-            new_lifetime: Whether to do so: a bool for all, or for each of the n.
+            new_lifetime: Whether to do so: a bool for all, or for each of the n; see `check_skip`.
+        """
+        if self.progress is not None:
+            self.progress.skip(ids[np.broadcast_to(new_lifetime, self.world.num)[ids]])
+
+    def check_skip(self, new_lifetime: Any) -> None:
+        """Refuse what does not say whether to begin new lifetimes.
 
         Raises:
-            ValueError: If it is neither, or the world has no schedule.
+            ValueError: If it is neither a bool nor one for each of the n, or the world has no schedule.
         """
         where = np.asarray(new_lifetime)
         if where.dtype != np.bool_ or where.shape not in ((), (self.world.num,)):
@@ -136,7 +142,6 @@ class Episodes:
             raise ValueError(f"options['new_lifetime'] must be {expected}, got {new_lifetime!r}")
         if self.progress is None:
             raise ValueError("this world has no lifetimes: make it with lifetime={'schedule': ...}")
-        self.progress.skip(ids[np.broadcast_to(where, self.world.num)[ids]])
 
     def task(self, index: int) -> Task:
         """A copy of the task that simulation ``index`` is in, or will be in after the reset it awaits.
@@ -246,7 +251,7 @@ class Episodes:
         outcome = self.world.advance(clipped, ids)
         reward = sum(outcome.terms.values())
         self.elapsed += 1
-        truncated = self.elapsed >= self.world.horizon
+        truncated = (self.elapsed >= self.world.horizon) & ~outcome.terminated
         observation = self.world.observe()
         diverged = self._nowhere
         if outcome.diverged is not None:

@@ -7,6 +7,7 @@ Both are thin: observation, reward and task are the world's, clocks and randomne
 
 import inspect
 import math
+from collections.abc import Sequence
 from importlib import import_module
 from numbers import Integral, Real
 from typing import Any
@@ -38,6 +39,8 @@ def make_world(
     Raises:
         ValueError: If the class has no such argument, or there is no such schedule, or not for these tasks.
     """
+    if isinstance(num, bool) or not isinstance(num, Integral) or num < 1:
+        raise ValueError(f"num_envs must be a whole number from 1, got {num!r}")
     module, name = world.split(":")
     kind = getattr(import_module(f"metarl.envs.{module}"), name)
     check_arguments(kind, arguments, "lifetime", "restart_on_seed")
@@ -74,10 +77,19 @@ def _check_value(key: str, value: Any, wanted: Any) -> None:
         int: ("a whole number", number and isinstance(value, Integral)),
         bool: ("true or false", not number),
         str: ("a word", isinstance(value, str)),
+        str | None: ("a word", value is None or isinstance(value, str)),
+        tuple[float, float]: ("two numbers", _all_are(value, Real) and len(value) == 2),
+        Sequence[str]: ("a list of words", _all_are(value, str)),
+        str | Sequence[str]: ("a word or a list of words", isinstance(value, str) or _all_are(value, str)),
     }
     expected, fit = fits.get(wanted, ("", True))
     if not fit:
         raise ValueError(f"{key} must be {expected}, got {value!r}")
+
+
+def _all_are(value: Any, kind: type) -> bool:
+    """Whether something is a list whose members are all of a kind."""
+    return isinstance(value, list | tuple | np.ndarray) and all(isinstance(each, kind) for each in value)
 
 
 def check_render_mode(render_mode: str | None) -> None:
@@ -99,7 +111,7 @@ def spaces(world: World) -> tuple[Box, Box]:
 def _schedule(world: World) -> Schedule:
     """A world's schedule."""
     if world.lifetime is None:
-        example = "lifetime={'schedule': 'drift'}"
+        example = "lifetime={'schedule': 'redraw'}"
         raise ValueError(
             f"the tasks of {type(world).__name__} follow no schedule: give one, such as {example}"
         )

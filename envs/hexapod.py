@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from metarl.envs.bodies import Leg, legged
 from metarl.envs.lifetimes import LegFailure
 from metarl.envs.simulation import Simulation
-from metarl.envs.task_distributions import Task, TaskDistribution, check_keys, check_split
+from metarl.envs.task_distributions import Task, TaskDistribution, check_split, numbers
 from metarl.envs.world import ALL, Floats, Mark, MujocoWorld, Outcome, Rows, View
 
 PAIRS = tuple(combinations(range(1, 7), 2))
@@ -63,14 +63,13 @@ class LegPairTasks(TaskDistribution):
 
     def check(self, task: Task) -> Task:
         """A copy of the task: two different legs of 1 to 6, sorted, and a torque in [0, 1]."""
-        check_keys(task, self.keys)
-        legs = sorted(np.asarray(task["legs"]).ravel().tolist())
+        task = numbers(task, {"legs": (2,), "torque": ()})
+        legs = sorted(task["legs"])
         if tuple(legs) not in PAIRS:
             raise ValueError(f"task['legs'] must be two different legs of 1 to 6, got {task['legs']!r}")
-        torque = float(task["torque"])
-        if not 0 <= torque <= 1:
+        if not 0 <= task["torque"] <= 1:
             raise ValueError(f"task['torque'] must be in [0, 1], got {task['torque']!r}")
-        return {"legs": [int(leg) for leg in legs], "torque": torque}
+        return {"legs": [int(leg) for leg in legs], "torque": task["torque"]}
 
 
 class HexapodLegFailure(MujocoWorld):

@@ -4,6 +4,7 @@ A schedule draws lifetimes from a world's task distribution: training lifetimes 
 test tasks.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,8 +61,8 @@ class Schedule(ABC):
         """
         raise ValueError(f"the lifetimes of {self} are too many to list: draw some")
 
-    def check(self, tasks: TaskDistribution) -> None:  # noqa: B027  any tasks will do by default
-        """Refuse tasks that the schedule cannot change.
+    def check(self, tasks: TaskDistribution, horizon: int) -> None:  # noqa: B027  any tasks will do by default
+        """Refuse tasks that the schedule cannot change, or not in episodes of so many steps.
 
         Raises:
             ValueError: Saying why.
@@ -103,7 +104,7 @@ class Fixed(Schedule):
         """The one lifetime that there is."""
         return [self.draw(tasks, split, np.random.default_rng(0))]
 
-    def check(self, tasks: TaskDistribution) -> None:
+    def check(self, tasks: TaskDistribution, horizon: int) -> None:
         """Refuse a task that is none of this world."""
         tasks.check(self.task)
 
@@ -127,13 +128,13 @@ class Drift(Schedule):
         shares = np.linspace(0.0, 1.0, self.episodes).tolist()
         return [{key: _between(first[key], last[key], share) for key in first} for share in shares]
 
-    def check(self, tasks: TaskDistribution) -> None:
-        """Refuse tasks that have no others between them, such as two directions."""
+    def check(self, tasks: TaskDistribution, horizon: int) -> None:
+        """Refuse tasks that have no others between them, such as two directions, or opponents."""
         drawn = tasks.sample(32, "all", 0)
         for first, last in pairwise(drawn):
             try:
                 tasks.check({key: _between(first[key], last[key], 0.5) for key in first})
-            except ValueError as error:
+            except (TypeError, ValueError) as error:
                 raise ValueError(f"tasks such as {first} and {last} cannot drift: {error}") from None
 
 
@@ -158,7 +159,7 @@ class LegFailure(Schedule):
         """The decline of each pair of the split."""
         return [self._decline(task) for task in tasks.enumerate(split)]
 
-    def check(self, tasks: TaskDistribution) -> None:
+    def check(self, tasks: TaskDistribution, horizon: int) -> None:
         """Refuse tasks without legs."""
         if "legs" not in tasks.keys or "torque" not in tasks.keys:
             raise ValueError(
@@ -189,12 +190,29 @@ class Switch(Schedule):
         _at_least(2, per_episode=self.per_episode)
 
     def draw(self, tasks: TaskDistribution, split: str, rng: np.random.Generator) -> list[Task]:
-        """The tasks of the first episode, of the second and so on: each unlike the one before, if there are others."""
+        """The tasks of the first episode, of the second and so on.
+
+        Each is unlike the one before, and the last of an episode unlike its first, to which it returns; as far as there
+        are others.
+        """
         lifetime = tasks.sample(1, split, rng)
         while len(lifetime) < self.episodes * self.per_episode:
-            candidates = (tasks.sample(1, split, rng)[0] for _ in range(100))
-            lifetime.append(next((task for task in candidates if task != lifetime[-1]), lifetime[-1]))
+            place = len(lifetime)
+            last = lifetime[-1]
+            first = lifetime[place + 1 - self.per_episode] if (place + 1) % self.per_episode == 0 else last
+            unlike = [task for task in tasks.sample(100, split, rng) if task != last]
+            best = [task for task in unlike if task != first]
+            lifetime.append((best or unlike or [copy.deepcopy(last)])[0])
         return lifetime
+
+    def check(self, tasks: TaskDistribution, horizon: int) -> None:
+        """Refuse episodes that are over before their last task."""
+        least = self.every * (self.per_episode - 1) + 1
+        if horizon < least:
+            raise ValueError(
+                f"an episode has {horizon} steps: with every={self.every} its {self.per_episode} tasks need {least} "
+                "or more; let the task change sooner"
+            )
 
 
 @dataclass(frozen=True)
@@ -231,18 +249,26 @@ class RisingVersions(Schedule):
         """The game against each opponent of the split."""
         return [self._against(tasks, name) for name in tasks.names(split)]
 
-    def check(self, tasks: TaskDistribution) -> None:
-        """Refuse tasks without opponents."""
+    def check(self, tasks: TaskDistribution, horizon: int) -> None:
+        """Refuse tasks without opponents, and a start after the last version of all of them."""
         if not {"opponent", "version"} <= set(tasks.keys):
             raise ValueError(
                 f"rising versions are for tasks with 'opponent' and 'version', these have {list(tasks.keys)}"
+            )
+        most = max(len(tasks.versions(name)) for name in tasks.names())
+        if most > 1 and self.start >= most:
+            raise ValueError(
+                f"start={self.start} passes over all versions: the opponents have {most}, expected {most - 1} or less"
             )
 
     def _against(self, tasks: TaskDistribution, name: str) -> list[Task]:
         versions = tasks.versions(name)
         places = [min(self.start + self.step * number, len(versions) - 1) for number in range(self.rounds)]
-        met = [{"opponent": name, "version": versions[place]} for place in places]
-        return [task for task in met for _ in range(self.episodes_per_round)]
+        return [
+            {"opponent": name, "version": versions[place]}
+            for place in places
+            for _ in range(self.episodes_per_round)
+        ]
 
 
 SCHEDULES: dict[str, type[Schedule]] = {

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from metarl.envs.crew import Player, check_player
 from metarl.envs.opponents import OpponentPolicy, load_policy
-from metarl.envs.task_distributions import Task, TaskDistribution, check_keys
+from metarl.envs.task_distributions import Task, TaskDistribution, check_keys, check_split
 from metarl.envs.zoo import ZOO_FOLDER
 from metarl.names import unknown
 
@@ -86,11 +86,19 @@ class OpponentTasks(TaskDistribution):
 
     @property
     def rule(self) -> dict:
-        """Who is there, and who is held out."""
+        """Who is there, and who is held out; policies by what is in them, other players by their kind."""
         return {
-            "opponents": {name: sorted(each) for name, each in self._opponents.items()},
+            "opponents": {
+                name: {str(version): _kind(each[version]) for version in sorted(each)}
+                for name, each in self._opponents.items()
+            },
             "test": list(self._test),
         }
+
+    @property
+    def split_hash(self) -> str:  # type: ignore[override]  # others may be added at any time
+        """SHA-256 of the split's rule: equal for equal splits of equal opponents."""
+        return self._hash()
 
     def add(self, name: str, version: int, policy: Player | Mapping[str, NDArray]) -> None:
         """A further version of an opponent, or a further opponent.
@@ -107,12 +115,11 @@ class OpponentTasks(TaskDistribution):
             raise ValueError(f"an opponent's version is a whole number from 0, got {version!r}")
         policy = self.fitting(name, policy)
         self._opponents.setdefault(name, {})[int(version)] = policy
-        self.__dict__.pop("split_hash", None)
 
     def adopt(self, other: "OpponentTasks") -> None:
         """Have the opponents of another distribution from now on, those included that it will get."""
         self._opponents = other._opponents
-        self.__dict__.pop("split_hash", None)
+        self._test, self.disjoint = other._test, other.disjoint
 
     def fitting(self, name: str, policy: Player | Mapping[str, NDArray]) -> Player:
         """An opponent, if it can be met here.
@@ -136,7 +143,12 @@ class OpponentTasks(TaskDistribution):
         return policy
 
     def names(self, split: str = "all") -> list[str]:
-        """Opponents of a split; `zero` is only for training, and only while there is no other."""
+        """Opponents of a split; `zero` is only for training, and only while there is no other.
+
+        Raises:
+            ValueError: If the split is unknown.
+        """
+        check_split(split)
         split = split if self._test else "all"
         chosen = [
             name for name in self._opponents if split == "all" or (name in self._test) == (split == "test")
@@ -178,6 +190,13 @@ class OpponentTasks(TaskDistribution):
                 f"opponent '{task['opponent']}' has no version {task['version']!r}: it has {_ranges(versions)}"
             )
         return {"opponent": str(task["opponent"]), "version": int(task["version"])}
+
+
+def _kind(player: Player) -> str:
+    """What tells a player from another: the digest of a policy, the type of what acts by itself."""
+    if player is None:
+        return ZERO
+    return player.digest if isinstance(player, OpponentPolicy) else type(player).__name__
 
 
 def _ranges(numbers: Sequence[int]) -> str:

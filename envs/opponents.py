@@ -10,6 +10,7 @@ Legend: B rows, D observation size, A action size, M memory.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,14 @@ class OpponentPolicy:
     def memory_size(self) -> int:
         """M: hidden and cell state; 0 without an LSTM."""
         return 2 * self.arrays["cell.weight_hh"].shape[1] if self.recurrent else 0
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of its arrays: tells it from another one of the same sizes."""
+        found = hashlib.sha256()
+        for name, array in sorted(self.arrays.items()):
+            found.update(name.encode() + array.tobytes())
+        return found.hexdigest()
 
     @property
     def signature(self) -> tuple:

@@ -30,7 +30,7 @@ class Progress:
     """
 
     def __init__(self, schedule: Schedule, tasks: TaskDistribution, num: int, horizon: int):
-        schedule.check(tasks)
+        schedule.check(tasks, horizon)
         self.schedule, self._tasks, self._horizon = schedule, tasks, horizon
         self.lifetime = np.full(num, -1)
         self.episode = np.full(num, -1)
@@ -116,10 +116,17 @@ class Progress:
             "reached": list(self._reached),
             "roots": list(self._roots),
             "skip": self._skip.copy(),
+            "schedule": self.schedule,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Put back what :meth:`get_state` gave."""
+        """Put back what :meth:`get_state` gave.
+
+        Raises:
+            ValueError: It is of another schedule.
+        """
+        if state["schedule"] != self.schedule:
+            raise ValueError(f"a state of lifetimes by {state['schedule']}, but these are by {self.schedule}")
         self.lifetime[...], self.episode[...] = state["lifetime"], state["episode"]
         self._reached, self._roots = list(state["reached"]), list(state["roots"])
         self._drawn = [None] * len(self._drawn)

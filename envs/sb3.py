@@ -1,6 +1,7 @@
 """Worlds as Stable-Baselines3 wants them; the only module here that knows of it."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import gymnasium
@@ -9,6 +10,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.vec_env import VecEnv
 
 from metarl.envs.vector import WorldVectorEnv
+from metarl.names import unknown
+
+KNOWN = ("task", "new_lifetime")
+"""Options of a reset that simulations may have each for itself."""
+SETTABLE = ("shaping",)
+"""Attributes of a world that may be set while it runs."""
 
 
 class SB3VecEnv(VecEnv):
@@ -44,15 +51,27 @@ class SB3VecEnv(VecEnv):
     def reset(self):
         """Start episodes with the seeds and options that were set; (n, D) float32."""
         seeds = list(self._seeds)
-        options = self._options[0] if len({id(each) for each in self._options}) == 1 else {}
-        if not options and any(self._options):
-            options = {"tasks": [each.get("task") for each in self._options]}
         seed = None if all(each is None for each in seeds) else seeds
-        observation, info = self.env.reset(seed=seed, options=dict(options) or None)
+        observation, info = self.env.reset(seed=seed, options=self._gathered())
         self.reset_infos = _rows(info, self.num_envs)
         self._reset_seeds()
         self._reset_options()
         return observation.astype(np.float32)
+
+    def _gathered(self) -> dict[str, Any]:
+        """The options of all simulations as those of one reset; tasks are pinned on the way.
+
+        Raises:
+            ValueError: If there are others than `task` and `new_lifetime`.
+        """
+        for name in dict.fromkeys(chain.from_iterable(self._options)):
+            if name not in KNOWN:
+                raise unknown("option of a reset", name, KNOWN)
+        given = [index for index, each in enumerate(self._options) if "task" in each]
+        self.env.set_task_of(given, [self._options[index]["task"] for index in given])
+        if not any("new_lifetime" in each for each in self._options):
+            return {}
+        return {"new_lifetime": [each.get("new_lifetime", False) for each in self._options]}
 
     def step_async(self, actions):
         """Keep the actions, (n, A)."""
@@ -89,19 +108,24 @@ class SB3VecEnv(VecEnv):
         if attr_name in ("np_random", "np_random_seed"):
             values = getattr(self.env, attr_name)
             return [values[index] for index in rows]
-        return [getattr(self.env, attr_name)] * len(list(rows))
+        place = self.env.world if attr_name in SETTABLE else self.env
+        return [getattr(place, attr_name)] * len(list(rows))
 
     def set_attr(self, attr_name: str, value: Any, indices=None) -> None:
-        """Set an attribute of the environment, which all simulations share.
+        """Set what may be changed of a world: `shaping`, the weight of the rewards for trying, of those that have them.
 
         Raises:
-            ValueError: If it is for some of them only.
+            ValueError: If the world has no such attribute that may be set, or it is for some simulations only.
         """
+        if attr_name not in SETTABLE or not hasattr(self.env.world, attr_name):
+            raise ValueError(
+                f"'{attr_name}' cannot be set: make the world with other arguments, or use env_method('set_task', task)"
+            )
         if len(list(self._get_indices(indices))) != self.num_envs:
             raise ValueError(
                 f"simulations share the attribute '{attr_name}': it can only be set for all of them"
             )
-        setattr(self.env, attr_name, value)
+        setattr(self.env.world, attr_name, value)
 
     def env_method(self, method_name: str, *method_args, indices=None, **method_kwargs) -> list[Any]:
         """Call `set_task`, `get_task`, `sample_tasks` ... once for each index."""

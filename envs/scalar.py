@@ -116,14 +116,16 @@ class WorldEnv(gymnasium.Env):
             options: ``{"task": task}`` is ``set_task(task)`` before the reset; ``{"new_lifetime": True}`` begins the
                 next lifetime.
         """
-        super().reset(seed=seed)
         options = options or {}
+        if "task" in options:
+            self.set_task(options["task"])
+        if "new_lifetime" in options:
+            self._episodes.check_skip(options["new_lifetime"])
+        super().reset(seed=seed)
         if seed is not None:
             self._episodes.restart(0)
         if "new_lifetime" in options:
             self._episodes.skip(np.arange(1), options["new_lifetime"])
-        if "task" in options:
-            self.set_task(options["task"])
         observation = self._episodes.begin(np.arange(1), [self.np_random])[0]
         self._ended = False
         if self.render_mode == "human":
@@ -157,12 +159,13 @@ class WorldEnv(gymnasium.Env):
     def get_state(self) -> dict[str, Any]:
         """Everything needed to go on exactly from here."""
         rng, episodes = self.np_random.bit_generator.state, self._episodes.get_state([self.np_random])
-        return {"episodes": episodes, "rng": rng, "ended": self._ended}
+        return {"episodes": episodes, "rng": rng, "seed": self.np_random_seed, "ended": self._ended}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`get_state` gave."""
         self._episodes.set_state(state["episodes"])
         self.np_random.bit_generator.state = state["rng"]
+        self._np_random_seed = state["seed"]
         self._ended = state["ended"]
 
     def __getstate__(self):

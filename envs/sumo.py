@@ -58,6 +58,17 @@ class Bout:
     """(n,) Whether the physics broke down; nothing is earned then."""
 
 
+def check_horizon(steps: int) -> int:
+    """How long a match may be.
+
+    Raises:
+        ValueError: It would have no step.
+    """
+    if steps < 1:
+        raise ValueError(f"horizon must be at least 1 step, got {steps}")
+    return steps
+
+
 class RoboSumo:
     """Two wrestlers on a square mat; who pushes the other out of the ring, or down, wins.
 
@@ -168,8 +179,7 @@ class RoboSumo:
             raise unknown("physics", physics, PHYSICS)
         if force_transform not in FORCES:
             raise unknown("force_transform", force_transform, FORCES)
-        if horizon < 1:
-            raise ValueError(f"horizon must be at least 1 step, got {horizon}")
+        check_horizon(horizon)
         if not (math.isfinite(noise) and noise >= 0):
             raise ValueError(f"noise must not be negative, got {noise}")
         model = scene(self.names, integrator=PHYSICS[physics], mat=tatami_size).compile()

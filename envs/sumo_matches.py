@@ -20,7 +20,10 @@ Pair = tuple[Floats, Floats]
 
 @dataclass
 class MatchStep:
-    """One control step of n matches; all arrays are the caller's own."""
+    """One control step of n matches; all arrays are the caller's own.
+
+    Where no match ended, both kinds of observations are the same arrays.
+    """
 
     observations: Pair
     """(n, D) of each side: what to act on next. Where a match ended and the next one began, that of its beginning."""
@@ -83,7 +86,7 @@ class SumoMatches:
     ):
         faces.check_arguments(RoboSumo, arguments)
         self.world = RoboSumo(num_matches, num_threads, pairing=pairing, **arguments)
-        self.num_matches, self.autoreset, self.horizon = num_matches, autoreset, self.world.horizon
+        self.num_matches, self.autoreset = num_matches, autoreset
         self.observation_spaces = tuple(
             Box(-np.inf, np.inf, (size,), np.float64) for size in self.world.observation_sizes
         )
@@ -95,6 +98,11 @@ class SumoMatches:
         self._results = np.zeros((num_matches, 2), np.int64)
         self._begun = np.zeros(num_matches, np.bool_)
         self._screen = Screen(width, height)
+
+    @property
+    def horizon(self) -> int:
+        """Steps after which a match is a draw."""
+        return self.world.horizon
 
     @property
     def finished(self) -> Bools:

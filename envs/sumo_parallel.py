@@ -7,6 +7,7 @@ import numpy as np
 from pettingzoo import ParallelEnv
 
 from metarl.envs import faces
+from metarl.envs.sumo import check_horizon
 from metarl.envs.sumo_matches import MatchStep, SumoMatches
 from metarl.envs.sumo_rules import SHAPING, Result
 
@@ -82,7 +83,7 @@ class SumoParallelEnv(ParallelEnv):
 
     @max_cycles.setter
     def max_cycles(self, steps: int) -> None:
-        self._matches.world.horizon = steps
+        self._matches.world.horizon = check_horizon(steps)
 
     @property
     def shaping(self) -> float:
@@ -157,19 +158,23 @@ class SumoParallelEnv(ParallelEnv):
 
     def get_state(self) -> dict[str, Any]:
         """Everything needed to go on exactly from here."""
-        return {"match": self._matches.get_state(), "agents": list(self.agents)}
+        return {
+            "match": self._matches.get_state(),
+            "agents": list(self.agents),
+            "max_cycles": self.max_cycles,
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`get_state` gave."""
+        self.max_cycles = state["max_cycles"]
         self._matches.set_state(state["match"])
         self.agents = list(state["agents"])
 
     def __getstate__(self):
-        return {"arguments": self._arguments, "state": self.get_state(), "max_cycles": self.max_cycles}
+        return {"arguments": self._arguments, "state": self.get_state()}
 
     def __setstate__(self, saved):
         self.__init__(**saved["arguments"])
-        self.max_cycles = saved["max_cycles"]
         self.set_state(saved["state"])
 
 

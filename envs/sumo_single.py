@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from metarl.envs.contestants import contestant
 from metarl.envs.crew import Crew, Player
+from metarl.envs.gaits import Gait
 from metarl.envs.opponent_tasks import ZERO, OpponentTasks, Versions, read_pool
 from metarl.envs.opponents import OpponentPolicy
 from metarl.envs.sumo import DEFAULT_PHYSICS, RoboSumo
@@ -117,8 +118,8 @@ class RoboSumoSingle:
     def shaping(self, weight: float) -> None:
         self.match.shaping = weight
 
-    def wrestler(self, name: str) -> dict[str, NDArray[np.float32]]:
-        """The policy of a wrestler that could be this side, as the arrays of an `OpponentPolicy`.
+    def wrestler(self, name: str) -> dict[str, NDArray[np.float32]] | Gait:
+        """The policy of a wrestler that could be this side, as the arrays of an `OpponentPolicy`, or a gait.
 
         Args:
             name: As `metarl.envs.contestants.contestant` has it, such as `ant@7` of the package's zoo.
@@ -133,6 +134,8 @@ class RoboSumoSingle:
             raise ValueError(
                 f"'{name}' has {what}, expected the policy of a wrestler with the body {self.match.names[0]}"
             )
+        if isinstance(found.policy, Gait):
+            return found.policy
         if ("canonical" in found.policy.arrays) is not self.canonical:
             wanted = "true" if not self.canonical else "false"
             raise ValueError(

@@ -10,6 +10,7 @@ Continuous ranges are cut into cells and every few cells one is held out, so tha
 each test task lies between training tasks, and none of them was ever trained on.
 """
 
+import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
@@ -101,6 +102,9 @@ class TaskDistribution(ABC):
     @cached_property
     def split_hash(self) -> str:
         """SHA-256 of the split's rule: equal for equal splits, on every machine and in every process."""
+        return self._hash()
+
+    def _hash(self) -> str:
         text = json.dumps({"kind": type(self).__name__, **self.rule}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -151,7 +155,7 @@ def check_keys(task: Task, keys: Collection[str]) -> None:
             raise ValueError(f"task {task} has no '{key}': expected keys {sorted(keys)}")
 
 
-def _numbers(task: Task, shapes: dict[str, tuple[int, ...]]) -> Task:
+def numbers(task: Task, shapes: dict[str, tuple[int, ...]]) -> Task:
     """The task as plain floats and nested lists, its keys and shapes checked."""
     check_keys(task, shapes)
     result = {}
@@ -205,7 +209,7 @@ class FiniteTasks(TaskDistribution):
 
     def check(self, task: Task) -> Task:
         """A copy of the task; its value must be one of the list."""
-        task = _numbers(task, {self.key: ()})
+        task = numbers(task, {self.key: ()})
         if task[self.key] not in self.values:
             raise ValueError(f"task['{self.key}'] must be one of {self.values}, got {task[self.key]}")
         return task
@@ -243,7 +247,7 @@ class IntervalTasks(TaskDistribution):
 
     def check(self, task: Task) -> Task:
         """A copy of the task; any finite number will do."""
-        return _numbers(task, {self.key: ()})
+        return numbers(task, {self.key: ()})
 
 
 class GridTasks(TaskDistribution):
@@ -280,7 +284,7 @@ class GridTasks(TaskDistribution):
 
     def check(self, task: Task) -> Task:
         """A copy of the task; any finite point will do."""
-        return _numbers(task, {self.key: (2,)})
+        return numbers(task, {self.key: (2,)})
 
 
 class SectorTasks(TaskDistribution):
@@ -320,7 +324,7 @@ class SectorTasks(TaskDistribution):
 
     def check(self, task: Task) -> Task:
         """A copy of the task; any finite point will do."""
-        return _numbers(task, {self.key: (2,)})
+        return numbers(task, {self.key: (2,)})
 
 
 class MultiplierTasks(TaskDistribution):
@@ -365,7 +369,7 @@ class MultiplierTasks(TaskDistribution):
 
     def _draw(self, split, rng):
         if split == "test":
-            return dict(self._test[int(rng.integers(len(self._test)))])
+            return copy.deepcopy(self._test[int(rng.integers(len(self._test)))])
         while True:
             task = self._any(rng)
             if split == "all" or not self._listed(task):
@@ -386,11 +390,11 @@ class MultiplierTasks(TaskDistribution):
 
     def enumerate(self, split: str = "test") -> list[Task]:
         """The fixed test tasks; the other splits are infinite."""
-        return [dict(task) for task in self._test] if split == "test" else super().enumerate(split)
+        return copy.deepcopy(self._test) if split == "test" else super().enumerate(split)
 
     def check(self, task: Task) -> Task:
         """A copy of the task; multipliers must be positive."""
-        task = _numbers(task, self.shapes)
+        task = numbers(task, self.shapes)
         for key in self.keys:
             if not (np.asarray(task[key]) > 0).all():
                 raise ValueError(f"multipliers must be positive, got task['{key}'] = {task[key]}")

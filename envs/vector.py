@@ -22,7 +22,8 @@ class WorldVectorEnv(VectorEnv):
     Made by ``gymnasium.make_vec(id, num_envs=n, **arguments)``. Equal, bit for bit, to Gymnasium's
     ``SyncVectorEnv`` of n :class:`WorldEnv` in every mode of autoreset but one: ``DISABLED``, where that one
     goes on with finished simulations, and this one freezes them until they are reset. A frozen simulation
-    is not stepped, earns nothing, and keeps its observation and flags.
+    is not stepped, earns nothing, and keeps its observation and flags. Opponents that are no arrays but act by
+    themselves are asked for n actions at once, which they may round in another way than one.
 
     Args:
         world: ``"module:class"`` of the world, filled in by its id.
@@ -177,10 +178,12 @@ class WorldVectorEnv(VectorEnv):
         """
         options = options or {}
         ids = self._masked(options)
+        self._pin_options(options, ids)
+        if "new_lifetime" in options:
+            self._episodes.check_skip(options["new_lifetime"])
         self._seed(seed, ids)
         if "new_lifetime" in options:
             self._episodes.skip(ids, options["new_lifetime"])
-        self._pin_options(options, ids)
         info = self._begin(ids)
         self._terminated[ids] = self._truncated[ids] = self._finished[ids] = False
         if self.render_mode == "human":
@@ -278,10 +281,8 @@ class WorldVectorEnv(VectorEnv):
             return
         if isinstance(seed, (int, np.integer)):
             seed = [int(seed) + index for index in range(self.num_envs)]
-        if len(seed) != self.num_envs:
-            raise ValueError(
-                f"expected one seed or {self.num_envs}, one for each simulation, got {len(seed)}"
-            )
+        if not isinstance(seed, Sequence | np.ndarray) or len(seed) != self.num_envs:
+            raise ValueError(f"expected one seed or {self.num_envs}, one for each simulation, got {seed!r}")
         for index in ids:
             if seed[index] is not None:
                 self._rngs[index], self._seeds[index] = np_random(seed[index])

@@ -30,9 +30,13 @@ class Verb:
 
 
 VERBS: dict[str, Verb] = {
-    "list": Verb("[worlds|agents|methods|data]", "what there is", "metarl.commands.listing:list_names"),
+    "list": Verb("[worlds|agents|methods|data|zoo]", "what there is", "metarl.commands.listing:list_names"),
     "train": Verb("AGENT --world ID [flags]", "train an agent in a world", "metarl.commands.train:train"),
-    "evaluate": Verb("RUN [flags]", "returns after 0, 1, ... inner steps", "metarl.commands.runs:evaluate"),
+    "evaluate": Verb(
+        "RUN... [flags]",
+        "returns after 0, 1, ... inner steps; --lifetimes N: of episodes",
+        "metarl.commands.runs:evaluate",
+    ),
     "render": Verb("RUN | --world ID", "a video of an agent, or of a world", "metarl.commands.render:render"),
     "plot": Verb("RUN... --out PNG", "learning and adaptation curves", "metarl.commands.runs:plot"),
     "watch": Verb("[DIR]", "TensorBoard on a folder of runs", "metarl.commands.watch:watch"),

@@ -61,10 +61,20 @@ class Progress:
         quiet: Show nothing at all.
         every: Seconds between lines where the output is no terminal.
         window: Iterations that the time to go is judged by.
+        unit: What steps are called where they are others than those of environments or episodes.
     """
 
-    def __init__(self, title: str, total: int, *, quiet: bool = False, every: float = 10.0, window: int = 20):
-        self.title, self.total = title, total
+    def __init__(
+        self,
+        title: str,
+        total: int,
+        *,
+        quiet: bool = False,
+        every: float = 10.0,
+        window: int = 20,
+        unit: str = "steps",
+    ):
+        self.title, self.total, self._unit = title, total, unit
         self._quiet, self._every = quiet, every
         self._eta = Eta(total, window)
         self._step = 0
@@ -135,9 +145,9 @@ class Progress:
 
     def line(self) -> str:
         """Everything important on one line."""
-        parts = [f"{self._step:,}/{self.total:,} steps ({self._share():.0%})"]
-        if self._eta.rate:
-            parts.append(f"{self._eta.rate:,.0f} steps/s")
+        parts = [f"{self._step:,}/{self.total:,} {self._unit} ({self._share():.0%})"]
+        if self._eta.rate and self._eta.rate >= 1:
+            parts.append(f"{self._eta.rate:,.0f} {self._unit}/s")
         parts.append(f"{duration(self._eta.seconds)} to go")
         ranked = [name for head in HEADLINES for name in self._metrics if name.startswith(head)]
         parts += [f"{name} {number(self._metrics[name])}" for name in ranked[:6]]
@@ -156,8 +166,9 @@ class Progress:
         bar = Table.grid(expand=True, padding=(0, 1))
         bar.add_column(ratio=1)
         bar.add_column(justify="right", no_wrap=True)
-        rate = f"{self._eta.rate:,.0f} steps/s, " if self._eta.rate else ""
-        steps = f"{self._share():.0%}  {self._step:,}/{self.total:,} steps"
+        fast = self._eta.rate and self._eta.rate >= 1
+        rate = f"{self._eta.rate:,.0f} {self._unit}/s, " if fast else ""
+        steps = f"{self._share():.0%}  {self._step:,}/{self.total:,} {self._unit}"
         state = f"{steps}, {rate}{duration(self._eta.seconds)} to go"
         bar.add_row(ProgressBar(total=max(self.total, 1), completed=min(self._step, self.total)), state)
         rows = [bar, *self._groups()]

@@ -65,7 +65,7 @@ def evolution(arguments: list[str]) -> int:
     populations = _resumed(options.out, protocol) or [[options.copies] * len(names)]
     made = measurement()
     games = matches_between(chosen, options.rounds, options.physics, options.deterministic)
-    with Progress("evolution", options.generations) as progress:
+    with Progress("evolution", options.generations, unit="generations") as progress:
         progress.start(min(len(populations) - 1, options.generations))
         for number in range(len(populations), options.generations + 1):
             counts = generation(np.array(populations[-1]), games, options.seed, number)
@@ -88,7 +88,7 @@ def _resumed(out: str, protocol: dict[str, Any]) -> list[list[int]]:
     if not Path(out).exists():
         return []
     found = read_json(out)
-    if not isinstance(found, dict) or found.get("protocol") != protocol:
+    if not isinstance(found, dict) or found.get("protocol") != protocol or not found.get("populations"):
         raise ValueError(f"{out} has another evolution than the one asked for: name another file by --out")
     return list(found["populations"])
 

@@ -13,8 +13,8 @@ from metarl.supervised import DATASETS, METHODS
 HELP = """usage: metarl list [worlds|agents|zoo|methods|data]
 
 List the worlds, the agents, the trained agents that come with the package, the few-shot methods, the data sets, or all of
-them. Any Gymnasium world with tasks can be trained on, not only these (see examples/own_world.py), and any folder that
-holds a folder of images for each class."""
+them. Any Gymnasium world with tasks can be trained on, not only these (see examples/own_world.py; with --world MODULE:ID
+the module that registers it is imported), and any folder that holds a folder of images for each class."""
 
 
 def list_names(arguments: list[str]) -> int:

@@ -13,7 +13,7 @@ from metarl.names import unknown
 
 WRESTLERS = (
     "Wrestlers: NAME or NAME@VERSION of a --pool, RUN or RUN@VERSION of self-play, a file v0001.safetensors, or "
-    "zero-ant, zero-bug, zero-spider, which stand still."
+    "zero-ant, zero-bug, zero-spider, which stand still, or gait-ant, gait-bug, gait-spider, which walk by hand."
 )
 ZOO_HELP = """usage: metarl zoo import PATH [--out FOLDER]
 
@@ -117,13 +117,12 @@ def _film(options: Match, one: Any, two: Any) -> Path:
     out = videos.check_suffix(str(options.out))
 
     def frames() -> Any:
-        pictures = film(one, two, options.rounds, options.seed, options.physics, options.deterministic)
-        shown = (0, 0)
-        for step, (picture, number, score) in enumerate(pictures):
-            if step % 2 == 0 or score != shown:  # at real speed, half the frames; and where a match was won
-                shown = score
-                text = f"{one.name} {score[0]} : {score[1]} {two.name}, round {number} of {options.rounds}"
-                yield videos.caption(picture, text)
+        pictures = film(
+            one, two, options.rounds, options.seed, options.physics, options.deterministic, every=2
+        )
+        for picture, number, score in pictures:
+            text = f"{one.name} {score[0]} : {score[1]} {two.name}, round {number} of {options.rounds}"
+            yield videos.caption(picture, text)
 
     return videos.write_video(out, frames(), 10)
 
@@ -151,7 +150,7 @@ def tournament(arguments: list[str]) -> int:
     }
     done, contests = _resumed(options.out, protocol, digests), []
     every = pairs(chosen)
-    with Progress("tournament", len(every)) as progress:
+    with Progress("tournament", len(every), unit="pairs") as progress:
         progress.start(0)
         for number, (one, two) in enumerate(every, 1):
             key = f"{one.name} {two.name}"
@@ -184,7 +183,7 @@ def _resumed(out: str, protocol: dict[str, Any], digests: dict[str, str]) -> dic
     if not Path(out).exists():
         return {}
     found = read_json(out)
-    if not isinstance(found, dict) or found.get("protocol") != protocol:
+    if not isinstance(found, dict) or found.get("protocol") != protocol or "results" not in found:
         raise ValueError(f"{out} has other results than those of {protocol}: name another file by --out")
     before = found.get("wrestlers", {})
     changed = [name for name, digest in digests.items() if before.get(name, digest) != digest]

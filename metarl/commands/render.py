@@ -124,7 +124,7 @@ def film_world(
                 if shown and length is None:
                     break
                 now = _task(env, task, rng)
-                env.reset(seed=seed, options=None if now is None else {"task": now})
+                env.reset(seed=None if shown else seed, options=None if now is None else {"task": now})
             _, _, terminated, truncated, _ = env.step(env.action_space.sample())
             over, shown = terminated or truncated, shown + 1
             frame: Any = env.render()

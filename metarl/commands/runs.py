@@ -133,6 +133,8 @@ def _adaptation_rows(run: Run, name: str | None) -> list[dict[str, Any]]:
     if not isinstance(found, dict) or not isinstance(found.get("summary"), list):
         raise ValueError(f"{stored} is damaged: it has no summary; evaluate the run anew")
     rows = found["summary"]
+    if not all("task" in row for row in rows):
+        raise ValueError(f"{run.path} is a few-shot run, which has no adaptation curve: leave out --kind")
     if name is not None:
         line = f"{name}, seed {run.info.get('seed')}"
         return [{**row, "line": line} for row in rows if row["task"] == "all"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from metarl.agents import AGENTS, preset
+from metarl.agents.configs import MetaPolicyGradient
 from metarl.agents.experiment import Experiment
 from metarl.commands.errors import say
 from metarl.commands.flags import parse, wants_help, world_id
@@ -21,6 +22,8 @@ HELP = """usage: metarl train AGENT --world ID [--seed N] [--steps N] [--out DIR
 Train an agent on a world's training tasks. `metarl train AGENT --help` lists every flag of that agent.
 
 agents:"""
+WIDTH = max(map(len, AGENTS))
+ONE_TASK_AN_EPISODE = '{"schedule": "redraw", "episodes": 2}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +42,7 @@ def train(arguments: list[str]) -> int:
     """Train, and say where the run lies and what can be done with it."""
     agent = arguments[0] if arguments and not arguments[0].startswith("-") else None
     if agent is None and wants_help(arguments):
-        print("\n".join([HELP, *(f"  {name:<10} {purpose}" for name, purpose in AGENTS.items())]))
+        print("\n".join([HELP, *(f"  {name:<{WIDTH}} {purpose}" for name, purpose in AGENTS.items())]))
         return 0
     if agent is None and _has(arguments, "--resume"):
         return _resume(arguments)
@@ -144,6 +147,14 @@ def _report(work: Callable[[], Any]) -> int:
         return 130
     if os.environ.get("RANK", "0") == "0":
         path = shlex.quote(str(trained.path))
-        print(f"judge it:  metarl evaluate {path}\nfilm it:   metarl render {path}")
-        print(f"watch it:  metarl watch {path}")
+        print("\n".join([*_what_next(trained.name, path), f"watch it:  metarl watch {path}"]))
     return 0
+
+
+def _what_next(agent: str, path: str) -> list[str]:
+    """How a run can be judged and filmed: only meta-policies have a before and an after."""
+    if agent == "self-play":
+        match = f"metarl match {path} zero-ant"
+        return [f"judge it:  {match}", f"film it:   {match} --rounds 3 --out clip.mp4"]
+    once = "" if isinstance(preset(agent), MetaPolicyGradient) else f" --lifetime '{ONE_TASK_AN_EPISODE}'"
+    return [f"judge it:  metarl evaluate {path}", f"film it:   metarl render {path}{once}"]

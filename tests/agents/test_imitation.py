@@ -13,6 +13,7 @@ from metarl.agents.imitation import Teacher, imitate
 from metarl.agents.sb3_memory import MemoryTraining
 
 POINT = "metarl/PointNavigation-v0"
+SPIDER = "metarl/RoboSumo-Spider-vs-Ant-v0"
 pytestmark = pytest.mark.filterwarnings("ignore:You have specified a mini-batch size")
 
 
@@ -84,3 +85,35 @@ def test_a_teacher_of_another_body_is_refused(teacher, tmp_path):
         train("rl2", elsewhere, memory(), quiet=True)
     with pytest.raises(ValueError, match="imitation=-1"):
         memory(imitation=-1)
+
+
+def walker(tmp_path, steps, start="gait-spider", world=SPIDER, agent="ppo", **changes):
+    small = {"environments": 4, "hidden": (16,), "batch_size": 20, "lr": 3e-3, "horizon": 10}
+    config = replace(preset(agent), **small | changes) if agent == "ppo" else preset(agent)
+    fields = {"out": str(tmp_path), "evaluate_every": 0, "checkpoint_every": 1}
+    return train(agent, Experiment(world, steps=steps, start_from=start, **fields), config, quiet=True)
+
+
+def test_ppo_imitates_a_gait_and_then_learns(tmp_path):
+    found = walker(tmp_path, 480, imitation=10).run.metrics()
+    assert np.isfinite(found["imitation/kl"]).tolist() == [True] * 10 + [False] * 2
+    assert np.isfinite(found["train/approx_kl"]).tolist() == [False] * 10 + [True] * 2
+    assert found["imitation/kl"][9] < 0.7 * found["imitation/kl"][0]
+
+
+def test_a_training_that_imitates_a_gait_goes_on_exactly(tmp_path):
+    whole = walker(tmp_path / "whole", 240, imitation=4)
+    part = resume(walker(tmp_path / "part", 80, imitation=4).path, steps=240, quiet=True)
+    one, other = (run.agent.policy.state_dict() for run in (whole, part))
+    assert int(one["imitations"]) == 4
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=0, atol=0)
+
+
+def test_gaits_of_another_body_and_for_other_agents_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"'gait-spider' has the body Spider, expected .* Ant"):
+        walker(tmp_path, 40, world="metarl/RoboSumo-Ant-vs-Ant-v0")
+    with pytest.raises(ValueError, match="meta-policies cannot imitate 'gait-spider'"):
+        walker(tmp_path, 40, agent="promp")
+    with pytest.raises(ValueError, match="no run at 'gait-spider'"):
+        walker(tmp_path, 40, world=POINT)

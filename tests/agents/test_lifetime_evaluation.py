@@ -182,7 +182,7 @@ def test_lifetimes_are_drawn_where_there_are_too_many():
 
 
 def test_a_world_without_a_schedule_says_how_to_give_one(tmp_path):
-    how = """--lifetime '{"schedule": "drift", "episodes": 10}'"""
+    how = """--lifetime '{"schedule": "redraw", "episodes": 10}'"""
     with pytest.raises(ValueError, match=re.escape(how)):
         judge(run_at(tmp_path), Made(env=Env(schedule=False)), protocol(), quiet=True)
 

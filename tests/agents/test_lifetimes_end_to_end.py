@@ -83,4 +83,4 @@ def test_a_world_without_lifetimes_tells_how_to_give_some(tmp_path, capsys):
     experiment = Experiment(world="metarl/PointNavigation-v0", steps=10, out=str(tmp_path), evaluate_every=0)
     run = train("ppo", experiment, config, quiet=True)
     assert cli.main(["evaluate", str(run.path), "--lifetimes", "2"]) == 2
-    assert """--lifetime '{"schedule": "drift", "episodes": 10}'""" in capsys.readouterr().err
+    assert """--lifetime '{"schedule": "redraw", "episodes": 10}'""" in capsys.readouterr().err

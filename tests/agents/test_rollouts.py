@@ -1,5 +1,7 @@
 """Rollouts against a world stepped by hand."""
 
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import torch
@@ -95,3 +97,10 @@ def test_many_tasks_are_sampled():
     assert finite_tasks(env, "train") is None
     drawn = draw_tasks(env, 7, "test", np.random.default_rng(0))
     assert all(env.tasks.contains(task, "test") for task in drawn)
+
+
+def test_a_world_of_ones_own_is_imported_by_its_module(tmp_path, monkeypatch):
+    example = Path(__file__).parents[2] / "examples" / "own_world.py"
+    (tmp_path / "carts.py").write_text(example.read_text().replace("own/Cart-v0", "carts/Cart-v0"))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert make_world("carts:carts/Cart-v0", 3).num_envs == 3

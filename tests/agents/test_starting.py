@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sb3_contrib.common.recurrent.type_aliases import RNNStates
 
 from metarl.agents import preset
 from metarl.agents.experiment import Experiment
@@ -245,3 +246,45 @@ def test_a_training_starts_from_a_wrestler(tmp_path):
     obs, wanted, _ = wrestling()
     found = trained.agent.policy.get_distribution(torch.from_numpy(obs)).distribution.mean
     torch.testing.assert_close(found.clamp(-1, 1), wanted, rtol=1e-3, atol=1e-3)
+
+
+def remembering(tmp_path, **changes):
+    small = {"environments": 2, "horizon": 12, "batch_size": 28, "unroll": 6, "memory": 5, "hidden": (7,)}
+    config = replace(preset("recurrent-ppo"), epochs=2, **small | {"activation": "relu"} | changes)
+    experiment = Experiment(world=WORLD, steps=168, out=str(tmp_path), evaluate_every=0)
+    return train("recurrent-ppo", experiment, config, quiet=True)
+
+
+def recurrent_learner():
+    config = preset("continuous-adaptation")
+    policy = replace(config.policy, body="lstm", hidden=(7, 5))
+    sampling = replace(config.sampling, tasks=2, trajectories=2, horizon=12)
+    return MetaPolicyGradientTraining(WORLD, replace(config, policy=policy, sampling=sampling))
+
+
+def test_a_memory_acts_and_values_as_the_one_it_starts_from(tmp_path):
+    run, training = remembering(tmp_path), recurrent_learner()
+    start_from(training.module, run.path)
+    module, obs = training.module, np.random.default_rng(0).normal(size=(9, 1, 37)).astype(np.float32)
+    (memory,), values = module.policy.initial_memory(1), module.value.network.initial_memory(1)
+    lstm = run.agent.policy.lstm_actor
+    state = tuple(torch.zeros(1, 1, lstm.hidden_size) for _ in range(2))
+    states, starts = RNNStates(state, state), torch.zeros(1)
+    for number, each in enumerate(torch.from_numpy(obs)):
+        seen = module.normalizer(each)
+        mean, log_std, memory = module.policy(seen, memory)
+        time = torch.zeros(1, 4)
+        context = torch.zeros(1, module.policy.context.numel())
+        value, values = module.value.network(torch.cat([seen, time, context], dim=-1), values)
+        wanted = run.agent.policy.get_distribution(each, states.pi, starts)[0].distribution
+        _, wanted_value, _, states = run.agent.policy(each, states, starts, deterministic=True)
+        torch.testing.assert_close(mean, wanted.mean, msg=f"step {number}")
+        torch.testing.assert_close(log_std.exp(), wanted.stddev)
+        torch.testing.assert_close(value * module.value.unit, wanted_value)
+
+
+@pytest.mark.parametrize("changes", [{"activation": "tanh"}, {"feedback": True}])
+def test_a_memory_of_another_kind_is_refused(tmp_path, changes):
+    run = remembering(tmp_path, **changes)
+    with pytest.raises(ValueError, match="start from a run of `recurrent-ppo --activation relu`"):
+        start_from(recurrent_learner().module, run.path)

@@ -9,11 +9,13 @@ import torch
 from metarl import checkpoints
 from metarl.envs.contestants import Contestant, contestant, everyone
 from metarl.envs.contests import Contest, film, pairs, play, proportion_interval
+from metarl.envs.opponent_tasks import read_pool
 from metarl.envs.opponents import OpponentPolicy
 from metarl.envs.ratings import Rating, rate, win_probability
+from metarl.envs.sumo_matches import SumoMatches
 from metarl.envs.sumo_rules import Result
 from metarl.envs.sumo_single import RoboSumoSingle
-from metarl.envs.zoo import ZOO_FOLDER, zoo_wrestlers
+from metarl.envs.zoo import ZOO_FOLDER
 
 
 def policy(bias: float, size: int = 120, actions: int = 8) -> OpponentPolicy:
@@ -45,19 +47,27 @@ def test_a_wrestler_is_found_by_name_version_file_and_run(tmp_path):
     assert contestant("a", place).name == "a@12"
     assert contestant("a@1", place).body == "Ant"
     assert contestant("b@v3", place).body == "Spider"
-    assert contestant(str(place / "a" / "v0012.safetensors")).name == "a@v0012"
+    assert contestant(str(place / "a" / "v0012.safetensors")).name == "a@12"
     assert contestant("zero-bug") == Contestant("zero-bug", "Bug", None)
     assert [each.name for each in everyone(place)] == ["a@1", "a@12", "b@3"]
     run = tmp_path / "run"
     (run / "opponents").mkdir(parents=True)
     (place / "a").rename(run / "opponents" / "self")
     assert contestant(f"{run}@1").name == "run@1"
+    assert contestant(str(run / "opponents" / "self" / "v0001.safetensors")).name == "run@1"
+    (run / "opponents" / "self").rename(tmp_path / "at@home")
+    assert contestant(str(tmp_path / "at@home" / "v0012.safetensors")).name == "at@home@12"
+    (run / "opponents" / "self").mkdir()
+    (tmp_path / "at@home").rename(run / "opponents" / "other")
+    with pytest.raises(ValueError, match=r"has no versions in .* yet"):
+        contestant(str(run))
 
 
 def test_a_folder_of_the_same_name_does_not_hide_a_wrestler_of_the_pool(tmp_path, monkeypatch):
     place = pool(tmp_path / "pool")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
+    (tmp_path / "a.safetensors").write_bytes(b"")
     assert contestant("a@1", place).name == "a@1"
 
 
@@ -74,6 +84,8 @@ def test_digests_tell_wrestlers_of_one_name_apart(tmp_path):
         ("aa", "did you mean 'a'"),
         ("a@2", "no version '2': it has 1, 12"),
         ("zero-cat", "did you mean 'zero-ant'"),
+        ("zero-ant@3", "'zero-ant' has no versions"),
+        ("gait-spidr", "did you mean 'gait-spider'"),
     ],
 )
 def test_who_is_not_there_is_said_with_the_nearest(tmp_path, text, message):
@@ -84,12 +96,11 @@ def test_who_is_not_there_is_said_with_the_nearest(tmp_path, text, message):
         contestant(str(tmp_path))
 
 
-def test_matches_are_the_same_again_and_one_by_one():
+def test_matches_are_the_same_again_and_however_many_follow():
     one, two = Contestant("one", "Ant", policy(0.9)), Contestant("zero-spider", "Spider", None)
     found = play(one, two, num=3, seed=5)
     assert found == play(one, two, num=3, seed=5)
-    alone = [play(one, two, num=1, seed=5 + i).results[0] for i in range(3)]
-    assert found.results == tuple(alone)
+    assert play(one, two, num=1, seed=5).results == found.results[:1]
     assert Result.NONE not in found.results
     calm = play(one, two, num=3, seed=5, deterministic=True)
     assert calm == play(Contestant("one", "Ant", quiet(one.policy)), two, num=3, seed=5)
@@ -97,6 +108,27 @@ def test_matches_are_the_same_again_and_one_by_one():
         play(one, two, num=0)
     with pytest.raises(ValueError, match="seed must be 0 or more, got -1"):
         play(one, two, num=1, seed=-1)
+
+
+def test_matches_of_neighbouring_seeds_have_nothing_in_common():
+    one, two = contestant("ant@7"), contestant("ant@1")
+    found = [play(one, two, num=12, seed=seed).results for seed in (0, 1)]
+    assert found[0][1:] != found[1][:-1]
+
+
+def test_a_film_draws_what_it_shows_and_nothing_else(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        SumoMatches, "render", lambda self: drawn.append(self) or np.zeros((2, 2, 3), np.uint8)
+    )
+    pair = contestant("zero-ant"), contestant("zero-spider")
+    numbers = [number for _, number, _ in film(*pair, 2)]
+    every = [number for _, number, _ in film(*pair, 2, every=3)]
+    for number in (1, 2):  # the first step, every third after it, and the last
+        steps = numbers.count(number)
+        assert every.count(number) == len({*range(0, steps, 3), steps - 1})
+    assert len(drawn) == len(numbers) + len(every)
+    assert len(set(map(id, drawn))) == 2, "one scene for all rounds"
 
 
 def test_a_spider_that_does_nothing_loses_to_an_ant_that_does_nothing():
@@ -163,23 +195,24 @@ def test_matches_whose_physics_broke_down_do_not_count():
     assert [each.mu for each in found] == [25.0, 25.0]
 
 
-@pytest.mark.parametrize("name", sorted(zoo_wrestlers()))
+@pytest.mark.parametrize("name", sorted(read_pool("zoo")))
 def test_every_version_of_the_zoo_fits_its_body_and_says_how_it_was_trained(name):
     versions = [each for each in everyone() if each.name.startswith(f"{name}@")]
     assert len(versions) >= 3
     assert contestant(name).name == versions[-1].name
-    steps = []
+    wins = []
     for number, each in enumerate(versions, 1):
         assert each.body == name.title()
         described = json.loads((ZOO_FOLDER / name / f"v{number:04d}.json").read_text())
         assert described["world"] == f"metarl/RoboSumo-{each.body}-vs-{each.body}-v0"
         assert {"seed", "physics", "commands", "commit", "config"} <= set(described)
         assert set(described["scores"]) == {"zero-ant", "zero-bug"}
-        steps.append(described["steps"])
-    assert steps == sorted(set(steps))
+        assert described["steps"] > 0
+        wins.append(described["scores"]["zero-ant"]["wins"])
+    assert wins[0] < 0.5 < 0.9 <= wins[-1]
 
 
-@pytest.mark.parametrize("name", sorted(zoo_wrestlers()))
+@pytest.mark.parametrize("name", sorted(read_pool("zoo")))
 def test_the_newest_of_the_zoo_pushes_one_that_stands(name):
     assert play(contestant(name), contestant("zero-ant"), num=16, seed=900).count(Result.WIN) >= 10
 

@@ -213,6 +213,8 @@ def test_seeds_as_a_list():
     assert env.np_random_seed == (4, 9, 2)
     with pytest.raises(ValueError, match="seed"):
         env.reset(seed=[1, 2])
+    with pytest.raises(ValueError, match=r"expected one seed or 3, one for each simulation, got 1\.5"):
+        env.reset(seed=1.5)
 
 
 @pytest.mark.parametrize(
@@ -225,11 +227,52 @@ def test_seeds_as_a_list():
         ({"integrator": "rk5"}, "did you mean 'rk4'"),
         ({"width": 0}, "pixels"),
         ({"control_cost": "abc"}, "control_cost must be a finite number, got 'abc'"),
+        ({"integrator": 3}, "integrator must be a word, got 3"),
+        ({"num": 2.0}, "num_envs must be a whole number from 1, got 2.0"),
     ],
 )
 def test_mistakes_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         make_vec("metarl/CheetahDir-v0", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"healthy_height": 0.7}, "healthy_height must be two numbers, got 0.7"),
+        ({"healthy_height": [0.7]}, r"healthy_height must be two numbers, got \[0.7\]"),
+        ({"vary": 3}, "vary must be a list of words, got 3"),
+        ({"vary": "mass"}, "vary must be a list of words, got 'mass'"),
+    ],
+)
+def test_lists_that_are_none_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        gymnasium.make("metarl/HopperParams-v0", **arguments)
+
+
+def test_the_fixed_test_tasks_are_not_the_callers_to_change():
+    env = gymnasium.make("metarl/HopperParams-v0").unwrapped
+    before = env.tasks.enumerate("test")
+    for given in (env.sample_tasks(1, "test", 0)[0], env.tasks.enumerate("test")[0]):
+        given["mass"][0] = 123.0
+    assert env.tasks.enumerate("test") == before
+
+
+def test_copies_know_the_seed():
+    env = gymnasium.make("metarl/CheetahDir-v0").unwrapped
+    env.reset(seed=7)
+    assert pickle.loads(pickle.dumps(env)).np_random_seed == 7
+
+
+@pytest.mark.parametrize("face", [gymnasium.make, make_vec])
+def test_a_reset_that_is_refused_changes_nothing(face):
+    env, twin = (face("metarl/CheetahVel-v0", lifetime="redraw").unwrapped for _ in range(2))
+    for each in (env, twin):
+        each.reset(seed=1), each.reset()
+    for options in ({"task": {"velocty": 1.0}}, {"new_lifetime": "yes"}):
+        with pytest.raises(ValueError, match=r"velocity|a bool"):
+            env.reset(seed=5, options=options)
+    assert_same(env.reset(), twin.reset())
 
 
 def test_wrong_actions_are_named():

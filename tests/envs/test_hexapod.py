@@ -127,9 +127,11 @@ def test_draws_are_of_their_split():
     [
         ({"legs": [1, 1], "torque": 1.0}, "two different legs"),
         ({"legs": [0, 3], "torque": 1.0}, "two different legs"),
-        ({"legs": [1, 2, 3], "torque": 1.0}, "two different legs"),
+        ({"legs": [1, 2, 3], "torque": 1.0}, r"legs'\] must be finite numbers of shape \(2,\)"),
+        ({"legs": [None, 1], "torque": 1.0}, r"legs'\] must be"),
+        ({"legs": [1, 2], "torque": "full"}, r"torque'\] must be numbers"),
         ({"legs": [1, 2], "torque": 1.5}, r"torque'\] must be in \[0, 1\]"),
-        ({"legs": [1, 2], "torque": math.nan}, r"torque'\] must be in \[0, 1\]"),
+        ({"legs": [1, 2], "torque": math.nan}, r"torque'\] must be finite"),
         ({"legs": [1, 2]}, "legs.*torque"),
     ],
 )

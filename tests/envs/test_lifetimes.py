@@ -321,6 +321,9 @@ def test_states_with_and_without_lifetimes_do_not_mix():
         env.set_state(without.get_state())
     with pytest.raises(ValueError, match="lifetime="):
         without.set_state(env.get_state())
+    shorter = make("metarl/CheetahVel-v0", lifetime={"schedule": "drift", "episodes": 3})
+    with pytest.raises(ValueError, match=r"by Drift\(episodes=10\), but these are by Drift\(episodes=3\)"):
+        shorter.set_state(env.get_state())
 
 
 @pytest.mark.parametrize(("world", "lifetime"), CASES)

@@ -61,8 +61,23 @@ def test_a_growing_pool_has_another_hash():
     assert found.versions("a") == [1, 2, 4, 5]
     twin = tasks()
     twin.adopt(found)
+    assert twin.split_hash == found.split_hash
     found.add("c", 1, policy(6))
     assert twin.versions("c") == [1], "it has what the other gets later, too"
+    assert twin.split_hash == found.split_hash
+
+
+def test_the_hash_tells_policies_of_one_name_apart():
+    one, other = tasks(), tasks()
+    assert one.split_hash == other.split_hash
+    other.add("a", 1, policy(77))
+    assert one.split_hash != other.split_hash
+
+
+def test_a_split_that_does_not_exist_is_refused():
+    for ask in (tasks().names, tasks().enumerate):
+        with pytest.raises(ValueError, match="unknown split 'tset'"):
+            ask("tset")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +120,9 @@ def test_versions_rise_only_for_tasks_that_have_some():
         keys = ("legs", "torque")
 
     with pytest.raises(ValueError, match="for tasks with 'opponent' and 'version'"):
-        RisingVersions().check(Legs())
+        RisingVersions().check(Legs(), horizon=5)
+    with pytest.raises(ValueError, match="start=3 passes over all versions: the opponents have 3"):
+        RisingVersions(start=3).check(tasks(), horizon=5)
     with pytest.raises(ValueError, match="rounds must be at least 1"):
         RisingVersions(rounds=0)
 

@@ -63,10 +63,34 @@ def test_tasks_by_env_method():
     env.set_options([{"task": {"velocity": v}} for v in (0.5, 1.0, 2.0)])
     env.reset()
     assert env.env_method("get_task", indices=2) == [{"velocity": 2.0}]
+    env.set_options([{}, {"task": {"velocity": 1.5}}, {}])
+    env.reset()
+    assert [task["velocity"] for task in env.env_method("get_task")] == [0.5, 1.5, 2.0]
+    env.set_options([{}, {"tsak": {}}, {}])
+    with pytest.raises(ValueError, match=r"unknown option of a reset 'tsak': did you mean 'task'"):
+        env.reset()
     assert env.get_attr("horizon") == [200] * 3
     assert env.env_is_wrapped(Monitor) == [False] * 3
+
+
+def test_new_lifetimes_begin_in_the_simulations_that_ask_for_them():
+    env = as_sb3("metarl/CheetahVel-v0", 3, lifetime={"schedule": "redraw", "episodes": 5})
+    env.reset()
+    env.set_options([{}, {"new_lifetime": True}, {}])
+    env.reset()
+    assert [(info["lifetime"], info["episode_index"]) for info in env.reset_infos] == [(0, 1), (1, 0), (0, 1)]
+
+
+def test_what_may_be_set_reaches_the_world_and_nothing_else_may():
+    env = as_sb3("metarl/RoboSumo-Ant-vs-Ant-v0", 2)
+    env.set_attr("shaping", 0.25)
+    assert env.env.world.match.shaping == 0.25
+    assert env.get_attr("shaping") == [0.25, 0.25]
+    for name in ("horizon", "num_env_typo"):
+        with pytest.raises(ValueError, match=f"'{name}' cannot be set"):
+            env.set_attr(name, 3)
     with pytest.raises(ValueError, match="share"):
-        env.set_attr("horizon", 3, indices=0)
+        env.set_attr("shaping", 3, indices=0)
 
 
 def test_learns_without_complaint():

@@ -100,6 +100,15 @@ def test_switch_never_stays_if_it_can_go():
     signs = [task["direction"] for task in Switch(every=1, per_episode=2, episodes=8).draw(two, "train", rng)]
     assert [a * b for a, b in pairwise(signs)] == [-1.0] * 15
     assert Switch(per_episode=3).draw(one, "test", rng) == [{"direction": -1.0}] * 3
+    many = IntervalTasks("velocity", 0.0, 3.0)
+    schedule = Switch(every=1, per_episode=3, episodes=2)
+    three = FiniteTasks("place", (1.0, 2.0, 3.0))
+    for tasks in (three, many):
+        for seed in range(20):
+            lifetime = schedule.draw(tasks, "train", np.random.default_rng(seed))
+            for number in (0, 1):
+                met = [task for _, task in schedule.course(lifetime, number, horizon=9)]
+                assert all(first != second for first, second in pairwise(met)), "round and round"
 
 
 def test_json_form():
@@ -121,6 +130,7 @@ def test_json_form():
         ({"schedule": "redraw", "episodes": 0}, "episodes must be at least 1"),
         ({"schedule": "switch", "every": 0}, "every must be at least 1"),
         ({"schedule": "switch", "per_episode": 1}, "per_episode must be at least 2"),
+        ({"schedule": "switch", "per_episode": 3}, "200 steps: with every=100 its 3 tasks need 201 or more"),
         ({"episodes": 3}, "lifetime must be a schedule, such as"),
         (7, "lifetime must be a schedule, such as"),
         ("leg-failure", "for tasks with 'legs' and 'torque'"),
@@ -132,10 +142,11 @@ def test_mistakes_are_named(lifetime, message):
             face("metarl/CheetahVel-v0", lifetime=lifetime)
 
 
-@pytest.mark.parametrize("world", ["CheetahDir", "AntDir", "HexapodLegFailure"])
+@pytest.mark.parametrize("world", ["CheetahDir", "AntDir", "HexapodLegFailure", "RoboSumo-Ant-vs-Ant"])
 def test_what_has_nothing_between_cannot_drift(world):
+    opponents = {"opponents": "zoo"} if "Sumo" in world else {}
     with pytest.raises(ValueError, match="cannot drift"):
-        make(f"metarl/{world}-v0", lifetime="drift")
+        make(f"metarl/{world}-v0", lifetime="drift", **opponents)
 
 
 def test_worlds_without_a_schedule_say_so():

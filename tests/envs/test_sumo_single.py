@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from metarl.envs.opponents import OpponentPolicy
 from metarl.envs.sumo_parallel import parallel_env
 
 WORLD = "metarl/RoboSumo-Ant-vs-Bug-v0"
@@ -78,6 +79,40 @@ def test_one_side_against_an_opponent_is_the_same_match():
         assert reward == rewards["agent_0"]
         shared = info.keys() - {"outcome", "score"}
         assert all(infos["agent_0"][name] == info[name] for name in shared)
+
+
+def test_a_match_that_is_won_in_its_last_step_is_no_draw_for_either_face():
+    env = gymnasium.make(WORLD, opponent="zero", horizon=1).unwrapped
+    both = parallel_env("Ant-vs-Bug", horizon=1)
+    for each, match in ((env, env.world.match), (both, both._matches.world)):
+        each.reset(seed=3)
+        match.simulation.qpos[0, 15:17] = 9.0  # the opponent is out
+    *_, terminated, truncated, info = env.step(np.zeros(8))
+    *_, ended, cut, infos = both.step({"agent_0": np.zeros(8), "agent_1": np.zeros(12)})
+    assert (terminated, truncated, info["outcome"]) == (True, False, 1)
+    assert (ended["agent_0"], cut["agent_0"], infos["agent_0"]["outcome"]) == (True, False, "win")
+
+
+def lstm(size: int = 164, actions: int = 12, units: int = 3) -> OpponentPolicy:
+    rng = np.random.default_rng(0)
+    normal = {"cell.weight_ih": (4 * units, size), "cell.weight_hh": (4 * units, units)}
+    normal |= {"cell.bias": (4 * units,), "head.weight": (actions, units), "head.bias": (actions,)}
+    whitened = {"obs_mean": np.zeros(size), "obs_std": np.ones(size), "obs_clip": np.array(5.0)}
+    drawn = {name: rng.standard_normal(shape) for name, shape in normal.items()}
+    return OpponentPolicy(whitened | drawn | {"log_std": np.zeros(actions)})
+
+
+@pytest.mark.parametrize("opponent", [Remembers(), lstm()])
+def test_a_state_from_before_the_first_reset_goes_back_into_a_world_that_was_used(opponent):
+    env = gymnasium.make_vec(
+        WORLD, num_envs=2, vectorization_mode="vector_entry_point", opponent=opponent, horizon=3
+    ).unwrapped
+    before = env.get_state()
+    env.reset(seed=0)
+    first = [env.step(np.zeros((2, 8)))[0] for _ in range(2)]
+    env.set_state(before)
+    env.reset(seed=0)
+    np.testing.assert_array_equal(first, [env.step(np.zeros((2, 8)))[0] for _ in range(2)])
 
 
 def test_memory_is_forgotten_where_a_match_begins():
@@ -220,7 +255,9 @@ def test_a_result_is_told_once():
         ({"oponent": "zero"}, "did you mean 'opponent'"),
         ({"opponent": "zero", "opponents": "/nowhere"}, "who takes its place, got both"),
         ({"opponent": ["zero"], "test_opponents": "opponent-1"}, "did you mean 'opponent-0'"),
-        ({"opponents": 3}, "no pool of opponents at '3'"),
+        ({"opponents": "nowhere"}, "no pool of opponents at 'nowhere'"),
+        ({"opponents": 3}, "opponents must be a word, got 3"),
+        ({"test_opponents": 3}, "test_opponents must be a word or a list of words, got 3"),
     ],
 )
 def test_wrong_opponents_are_named(arguments, message):

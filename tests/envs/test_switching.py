@@ -93,7 +93,7 @@ def test_a_pinned_course_is_lived_as_the_schedule_lives_it(world):
 
 
 def test_a_pinned_course_stays_and_tells_its_switches():
-    schedule = Switch(every=100)
+    schedule = Switch(every=3)
     task, other = {"direction": 1.0}, {"direction": -1.0}
     env = make("metarl/AntDir-v0", horizon=4, lifetime=schedule)
     env.reset(seed=0)

@@ -28,7 +28,7 @@ QUICK = [
 def trained(monkeypatch):
     """Records what `train` and `resume` were called with instead of training."""
     calls = []
-    run = SimpleNamespace(path="runs/x", run=SimpleNamespace(info={"reason": "finished"}))
+    run = SimpleNamespace(path="runs/x", name="promp", run=SimpleNamespace(info={"reason": "finished"}))
 
     def record(*args, **kwargs):
         calls.append((args, kwargs))
@@ -331,6 +331,26 @@ def test_evaluate_and_plot_a_run(tmp_path, capsys):
         picture = tmp_path / f"{kind}.png"
         assert cli.main(f"plot {out} --kind {kind} --out {picture}".split()) == 0
         assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("agent", "judged", "filmed"),
+    [
+        ("promp", "metarl evaluate runs/x", "metarl render runs/x"),
+        ("ppo", "metarl evaluate runs/x", "metarl render runs/x --lifetime '{"),
+        (
+            "self-play",
+            "metarl match runs/x zero-ant",
+            "metarl match runs/x zero-ant --rounds 3 --out clip.mp4",
+        ),
+    ],
+)
+def test_what_can_be_done_with_a_run_depends_on_the_agent(trained, capsys, agent, judged, filmed):
+    trained.run.name = agent
+    assert cli.main(["train", agent, "--world", "CheetahDir-v0"]) == 0
+    judge, film, _ = capsys.readouterr().out.splitlines()
+    assert judge == f"judge it:  {judged}"
+    assert film.startswith(f"film it:   {filmed}")
 
 
 def test_render_hands_the_choice_of_a_lifetime_over(tmp_path, monkeypatch, capsys):

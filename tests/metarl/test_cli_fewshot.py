@@ -10,6 +10,7 @@ import pytest
 import metarl
 from metarl import cli
 from metarl.commands import fewshot
+from metarl.configs import write_json
 from metarl.runs import Run
 from metarl.supervised import METHODS
 from metarl.supervised.experiment import FewShotExperiment
@@ -254,3 +255,10 @@ def test_no_method_has_a_setting_that_the_experiment_has():
         config = preset(method, "omniglot", 5, 1)
         first, second = split(dict.fromkeys(vars(config)), experiment, config)
         assert (len(first), len(second)) == (0, len(vars(config)))
+
+
+def test_a_few_shot_run_has_no_adaptation_curve(tmp_path, capsys):
+    run = Run.create(tmp_path, "strokes", "prototypical", 0, {})
+    write_json(run.path / "evaluation.json", {"summary": [{"way": 5, "accuracy": 0.5}]})
+    assert cli.main(["plot", str(run.path), "--kind", "adaptation", "--out", str(tmp_path / "a.png")]) == 2
+    assert "is a few-shot run, which has no adaptation curve" in capsys.readouterr().err
