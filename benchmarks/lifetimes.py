@@ -76,7 +76,7 @@ HEXAPOD = {
         "--execution.importance none",
         "robust",
     ),
-    "rl2": Stage("rl2 --steps 2000000 --lr 1e-4 --imitation 8 --batch-size 2000", "robust"),
+    "rl2": Stage("rl2 --steps 2000000 --lr 3e-4 --imitation 14 --batch-size 2000", "robust"),
 }
 
 
