@@ -165,7 +165,7 @@ def lifetimes(found: list[Mapping[str, Any]]) -> str:
     texts, commands = [], []
     for title, each in only["comparisons"].items():
         seeds = sorted({run["seed"] for run in each["runs"]})
-        texts.append(f"#### {title}\n\nSeeds: {', '.join(map(str, seeds))}.\n\n{lived(each['runs'])}")
+        texts.append(f"**{title}**, seeds {', '.join(map(str, seeds))}\n\n{lived(each['runs'])}")
         names = dict.fromkeys(run["agent"] for run in each["runs"])
         commands += [f"- {name}: `{text}`" for name, text in _trainings(each["stages"], names)]
     return "\n\n".join([*texts, "\n".join(dict.fromkeys(commands))]) + _source(only)
