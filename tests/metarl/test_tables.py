@@ -145,4 +145,4 @@ def test_lifetimes_are_shown_by_episode_and_games_by_the_rounds_won():
     found = {"command": "python benchmarks/lifetimes.py games", "commit": "0123456789"}
     page = tables.lifetimes([found | {"comparisons": {"A": {"stages": stages, "runs": [won]}}}])
     assert "- ppo: `ppo --lr 1 --start-from first`" in page
-    assert "Seeds: 1." in page
+    assert "**A**, seeds 1" in page
