@@ -149,6 +149,8 @@ def _check_comparable(evaluations: Sequence[LifetimeEvaluation]) -> list[str]:
     for each in evaluations[1:]:
         for what in ("world", "world_options", "split", "split_hash", "schedule"):
             one, other = first.protocol.get(what), each.protocol.get(what)
+            if what == "world_options" and None in (one, other):
+                continue  # an evaluation of before they were noted
             if one != other:
                 raise ValueError(f"evaluations of different {what} cannot be compared: {one!r} and {other!r}")
         if first.groups != each.groups:

@@ -128,7 +128,12 @@ def test_runs_of_one_agent_are_pooled_and_others_told_apart():
 
 
 @pytest.mark.parametrize(
-    ("what", "match"), [("world", "different world"), ("schedule", "different schedule")]
+    ("what", "match"),
+    [
+        ("world", "different world"),
+        ("schedule", "different schedule"),
+        ("world_options", "different world_options"),
+    ],
 )
 def test_what_cannot_be_compared_is_refused(what, match):
     scores = {"a": np.zeros((1, 2, 2))}
@@ -137,6 +142,12 @@ def test_what_cannot_be_compared_is_refused(what, match):
         summary([one, other])
     with pytest.raises(ValueError, match="different groups"):
         summary([one, LifetimeEvaluation(scores, ["y"], one.protocol)])
+
+
+def test_evaluations_of_before_the_options_of_the_world_were_noted_are_compared_with_others():
+    scores = {"a": np.zeros((1, 2, 2))}
+    noted = protocol() | {"world_options": {"control_cost": 0.2}}
+    assert summary([LifetimeEvaluation(scores, ["x"], each) for each in (protocol(), noted)])
 
 
 def test_measures_have_a_summary_and_unknown_ones_a_hint(tmp_path):
