@@ -46,7 +46,7 @@ def start_from(module: nn.Module, path: str | Path, wrestlers: Callable[[str], A
     Raises:
         ValueError: No run, checkpoint or wrestler there, or its networks are of other sizes.
     """
-    if str(path).startswith(GAIT) and not Path(path).is_dir():
+    if _is_gait(path):
         if isinstance(module, MetaParameters):
             raise ValueError(
                 f"meta-policies cannot imitate '{path}': let ppo start from it, and start from that run"
@@ -85,6 +85,11 @@ def start_from(module: nn.Module, path: str | Path, wrestlers: Callable[[str], A
             )
 
 
+def _is_gait(path: str | Path) -> bool:
+    """Whether what training starts from is the name of a gait."""
+    return str(path).startswith(GAIT) and not Path(path).is_dir()
+
+
 def gait_of(path: str | Path | None, world: str, options: Mapping[str, Any]) -> GaitTeacher | None:
     """The gait that a training imitates at first; None if it starts from something else, or from nothing.
 
@@ -96,7 +101,7 @@ def gait_of(path: str | Path | None, world: str, options: Mapping[str, Any]) -> 
     Raises:
         ValueError: There is no such gait, or not of this body.
     """
-    if path is None or not str(path).startswith(GAIT) or Path(path).is_dir():
+    if path is None or not _is_gait(path):
         return None
     wrestlers = wrestlers_of(world, options)
     if wrestlers is None:

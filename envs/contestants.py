@@ -120,8 +120,7 @@ def _newest(name: str, versions: Versions, version: str) -> Contestant:
 def _named(name: str, policy: OpponentPolicy) -> Contestant:
     """A wrestler whose body is told by the sizes of its policy."""
     for body, anatomy in ANATOMIES.items():
-        legs = len(anatomy.limbs)
-        if (policy.observation_size, policy.action_size) == (22 * legs + 32, 2 * legs):
+        if (policy.observation_size, policy.action_size) == (anatomy.observation_size, anatomy.action_size):
             return Contestant(name, body, policy)
     raise ValueError(
         f"{name} has {policy.observation_size} observations and {policy.action_size} actions: no wrestler's"

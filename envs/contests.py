@@ -118,7 +118,7 @@ def film(
     score = [0, 0]
     with closing(_matches_between(one, two, 1, physics, size)) as matches:
         for number in range(rounds):
-            played = _played(matches, one, two, seed, range(number, number + 1), deterministic)
+            played = _played(matches, one, two, seed, [number], deterministic)
             for step, found in enumerate(played):
                 if found is not None:
                     for side in (0, 1):

@@ -4,6 +4,7 @@ Legend: n rows, D observation size, A action size, L legs.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,41 +48,46 @@ class Gait:
     @property
     def observation_size(self) -> int:
         """D."""
-        return 22 * len(ANATOMIES[self.body].limbs) + 32
+        return ANATOMIES[self.body].observation_size
 
     @property
     def action_size(self) -> int:
         """A = 2 L."""
-        return 2 * len(ANATOMIES[self.body].limbs)
+        return ANATOMIES[self.body].action_size
 
     def __call__(self, obs: NDArray) -> NDArray[np.float64]:
         """Actions in [-1, 1], (n, A), for observations (n, D) of :class:`metarl.envs.sumo.RoboSumo`."""
-        across, along, side, turn = self._legs(obs)
-        A = self.action_size
+        azimuth, side, turn = _legs(self.body)
+        way = _way(obs) - azimuth
+        across, along, A = np.sin(way), np.cos(way), self.action_size
         angles, speeds = obs[:, 7 : 7 + A], obs[:, 13 + A : 13 + 2 * A]
         lever = across * np.cos(turn)
         size = self.swing * np.square(across).sum(axis=1)
         sine = (lever * angles[:, ::2]).sum(axis=1) / size
         cosine = (lever * speeds[:, ::2]).sum(axis=1) / (2 * np.pi * self.frequency * size)
-        phase = (np.arctan2(sine, cosine + 0.1) + self.lead)[
-            :, None
-        ] + turn  # at rest a little forward, to begin
+        ahead = np.arctan2(sine, cosine + 0.1) + self.lead  # at rest a little forward, to begin
+        phase = ahead[:, None] + turn
         raised = np.maximum(0.0, np.cos(phase + self.lift_phase))
         wanted = np.empty((len(obs), A))
         wanted[:, ::2] = self.swing * across * np.sin(phase)
         wanted[:, 1::2] = side * (self.stance - self.lift * raised + self.reach * along * np.sin(phase))
         return np.clip(self.stiffness * (wanted - angles) - self.damping * speeds, -1.0, 1.0)
 
-    def _legs(self, obs: NDArray) -> tuple[NDArray, ...]:
-        """How far each leg points across the way to the opponent and along it, (n, L), its side, and its turn, (L,)."""
-        w, x, y, z = obs[:, 3:7].T
-        yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
-        toward = obs[:, -13:-11] - obs[:, :2]
-        way = (np.arctan2(toward[:, 1], toward[:, 0]) - yaw)[:, None]
-        points = np.array([limb.shank[:2] for limb in ANATOMIES[self.body].limbs])
-        azimuth = np.arctan2(points[:, 1], points[:, 0])
-        turn = np.pi * (np.argsort(np.argsort(azimuth)) % 2)
-        return np.sin(way - azimuth), np.cos(way - azimuth), np.sign(points[:, 0]), turn
+
+def _way(obs: NDArray) -> NDArray:
+    """Where the opponent is as seen from the torso, radians, (n, 1)."""
+    w, x, y, z = obs[:, 3:7].T
+    yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+    toward = obs[:, -13:-11] - obs[:, :2]
+    return (np.arctan2(toward[:, 1], toward[:, 0]) - yaw)[:, None]
+
+
+@cache
+def _legs(body: str) -> tuple[NDArray, NDArray, NDArray]:
+    """Where each leg points, radians; its side, 1 or -1; and the phase by which it is behind, 0 or pi: (L,) each."""
+    points = np.array([limb.shank[:2] for limb in ANATOMIES[body].limbs])
+    azimuth = np.arctan2(points[:, 1], points[:, 0])
+    return azimuth, np.sign(points[:, 0]), np.pi * (np.argsort(np.argsort(azimuth)) % 2)
 
 
 GAITS = {

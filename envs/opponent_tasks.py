@@ -95,11 +95,6 @@ class OpponentTasks(TaskDistribution):
             "test": list(self._test),
         }
 
-    @property
-    def split_hash(self) -> str:  # type: ignore[override]  # others may be added at any time
-        """SHA-256 of the split's rule: equal for equal splits of equal opponents."""
-        return self._hash()
-
     def add(self, name: str, version: int, policy: Player | Mapping[str, NDArray]) -> None:
         """A further version of an opponent, or a further opponent.
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from metarl.envs import sumo_rules
 from metarl.envs.simulation import Simulation
-from metarl.envs.world import ALL, Bools, Floats, Rows, View
+from metarl.envs.world import ALL, Bools, Floats, Rows, View, check_horizon
 from metarl.envs.wrestlers import ANATOMIES, MAT_TOP, scene
 from metarl.names import unknown
 
@@ -56,17 +56,6 @@ class Bout:
     """(n, 2) The :class:`metarl.envs.sumo_rules.Result` of each side."""
     diverged: Bools
     """(n,) Whether the physics broke down; nothing is earned then."""
-
-
-def check_horizon(steps: int) -> int:
-    """How long a match may be.
-
-    Raises:
-        ValueError: It would have no step.
-    """
-    if steps < 1:
-        raise ValueError(f"horizon must be at least 1 step, got {steps}")
-    return steps
 
 
 class RoboSumo:

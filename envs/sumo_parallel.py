@@ -7,9 +7,9 @@ import numpy as np
 from pettingzoo import ParallelEnv
 
 from metarl.envs import faces
-from metarl.envs.sumo import check_horizon
 from metarl.envs.sumo_matches import MatchStep, SumoMatches
 from metarl.envs.sumo_rules import SHAPING, Result
+from metarl.envs.world import check_horizon
 
 AGENTS = ("agent_0", "agent_1")
 OUTCOMES = {

@@ -15,7 +15,6 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -99,12 +98,9 @@ class TaskDistribution(ABC):
         except ValueError:
             return False
 
-    @cached_property
+    @property
     def split_hash(self) -> str:
         """SHA-256 of the split's rule: equal for equal splits, on every machine and in every process."""
-        return self._hash()
-
-    def _hash(self) -> str:
         text = json.dumps({"kind": type(self).__name__, **self.rule}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

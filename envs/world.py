@@ -98,6 +98,17 @@ class World(Protocol):
         """What shows the task of simulation ``index`` in a picture."""
 
 
+def check_horizon(steps: int) -> int:
+    """How long an episode may be.
+
+    Raises:
+        ValueError: It would have no step.
+    """
+    if steps < 1:
+        raise ValueError(f"horizon must be at least 1 step, got {steps}")
+    return steps
+
+
 class MujocoWorld(ABC):
     """A world on MuJoCo: what its worlds share, so that each is only its observation, reward and task."""
 
@@ -128,8 +139,7 @@ class MujocoWorld(ABC):
         Raises:
             ValueError: If the horizon is not positive or a noise is negative.
         """
-        if horizon < 1:
-            raise ValueError(f"horizon must be at least 1 step, got {horizon}")
+        check_horizon(horizon)
         if position_noise < 0 or velocity_noise < 0:
             raise ValueError(f"noise must not be negative, got {position_noise} and {velocity_noise}")
         self.simulation, self.num, self.dt = simulation, simulation.num, simulation.dt

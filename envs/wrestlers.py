@@ -52,6 +52,16 @@ class Anatomy:
         """The torso, and three bodies for each leg."""
         return 1 + 3 * len(self.limbs)
 
+    @property
+    def action_size(self) -> int:
+        """A hip and an ankle for each leg."""
+        return 2 * len(self.limbs)
+
+    @property
+    def observation_size(self) -> int:
+        """Numbers that a wrestler with this body observes, see :class:`metarl.envs.sumo.RoboSumo`."""
+        return 13 + 2 * self.action_size + 6 * self.num_bodies + 13
+
 
 def _ankle(x: float, low: float, high: float) -> tuple[float, float]:
     """Range on the side of the sign of x: ankle axes point to +y on both sides, so that angles are mirrored."""

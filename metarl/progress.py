@@ -146,12 +146,16 @@ class Progress:
     def line(self) -> str:
         """Everything important on one line."""
         parts = [f"{self._step:,}/{self.total:,} {self._unit} ({self._share():.0%})"]
-        if self._eta.rate and self._eta.rate >= 1:
-            parts.append(f"{self._eta.rate:,.0f} {self._unit}/s")
+        parts += self._rate()
         parts.append(f"{duration(self._eta.seconds)} to go")
         ranked = [name for head in HEADLINES for name in self._metrics if name.startswith(head)]
         parts += [f"{name} {number(self._metrics[name])}" for name in ranked[:6]]
         return "  ".join(parts)
+
+    def _rate(self) -> list[str]:
+        """Steps per second, where there is one or more."""
+        rate = self._eta.rate
+        return [f"{rate:,.0f} {self._unit}/s"] if rate and rate >= 1 else []
 
     def _share(self) -> float:
         return min(1.0, self._step / self.total) if self.total else 1.0
@@ -166,10 +170,8 @@ class Progress:
         bar = Table.grid(expand=True, padding=(0, 1))
         bar.add_column(ratio=1)
         bar.add_column(justify="right", no_wrap=True)
-        fast = self._eta.rate and self._eta.rate >= 1
-        rate = f"{self._eta.rate:,.0f} {self._unit}/s, " if fast else ""
         steps = f"{self._share():.0%}  {self._step:,}/{self.total:,} {self._unit}"
-        state = f"{steps}, {rate}{duration(self._eta.seconds)} to go"
+        state = ", ".join([steps, *self._rate(), f"{duration(self._eta.seconds)} to go"])
         bar.add_row(ProgressBar(total=max(self.total, 1), completed=min(self._step, self.total)), state)
         rows = [bar, *self._groups()]
         if self._note:
