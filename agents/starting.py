@@ -1,5 +1,6 @@
 """Training that starts from a policy trained before, instead of from nothing."""
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,21 @@ SEEN = 1_000_000
 
 
 @torch.no_grad()
-def start_from(module: nn.Module, path: str | Path, wrestlers: Callable[[str], Arrays] | None = None) -> None:
+def start_from(
+    module: nn.Module,
+    path: str | Path,
+    wrestlers: Callable[[str], Arrays] | None = None,
+    reward_scale: float | None = None,
+) -> None:
     """Give an agent the policy, values and observation statistics of another run, or the policy of a wrestler.
 
     A learner of Stable-Baselines3 starts from a run whose learner has the same networks; one with memory may also start
     from one without, which it imitates in its first iterations (see `metarl.agents.imitation`). A meta-policy starts
     from a run of a meta-policy, of `ppo` (whose networks have the same layers), or of `recurrent-ppo` with ReLU. What the
-    other one does not have
-    starts as it would have: learned step sizes, a value network's inputs for context parameters. A policy's inputs for
-    them start at zero, so that adaptation does no harm before it is learned (but as ever where the value network does not
-    adapt, as in CAVIA: at zero neither they nor the context would have a gradient); so do inputs for the time, which the
-    values of `ppo` do not know.
+    other one does not have starts as it would have: learned step sizes, a value network's inputs for context parameters.
+    A policy's inputs for them start at zero, so that adaptation does no harm before it is learned (but as ever where the
+    value network does not adapt, as in CAVIA: at zero neither they nor the context would have a gradient); so do inputs
+    for the time, which the values of `ppo` do not know.
 
     Args:
         module: Of the agent that is about to be trained, `MetaParameters` or a policy of Stable-Baselines3; changed in
@@ -42,9 +47,12 @@ def start_from(module: nn.Module, path: str | Path, wrestlers: Callable[[str], A
         path: The other run's folder; or, in a world that knows wrestlers, the name of one, such as `ant@7` of the
             package's zoo, whose values are then learned from nothing, or `gait-spider`, which is imitated.
         wrestlers: From such a name to its policy, see `wrestlers_of`; None in other worlds.
+        reward_scale: What rewards are multiplied by in this training: the other one's values are brought to it.
+            None: they stay as they are.
 
     Raises:
-        ValueError: No run, checkpoint or wrestler there, or its networks are of other sizes.
+        ValueError: No run, checkpoint or wrestler there, its networks are of other sizes, or it acts with less noise
+            than a meta-policy may.
     """
     if _is_gait(path):
         if isinstance(module, MetaParameters):
@@ -53,12 +61,15 @@ def start_from(module: nn.Module, path: str | Path, wrestlers: Callable[[str], A
             )
         return
     found = _found(path, wrestlers)
+    if reward_scale is not None and Path(path).is_dir():
+        _rescale_values(found, reward_scale / reward_scale_of(Run.open(path).config["config"]))
     if not isinstance(module, MetaParameters):
         if isinstance(module, RecurrentActorCriticPolicy) and not has_memory(found):
             _check_teacher(Teacher(found), module, path)
         else:
             _like(module, found, path)
         return
+    _check_noise(module, found, path)
     if has_memory(found) and module.policy.unroll is not None:
         _check_layer(path)
         found = of_recurrent_ppo(found, module)
@@ -176,6 +187,34 @@ def _of_wrestler(name: str, wrestlers: Callable[[str], Arrays]) -> dict[str, Ten
     found[f"{whitening}mean"] = arrays["obs_mean"].double()
     found[f"{whitening}squares"] = SEEN * arrays["obs_std"].double().square()
     return found
+
+
+def reward_scale_of(config: Mapping[str, Any]) -> float:
+    """What a training of any agent multiplies rewards by; of its configuration as a run keeps it."""
+    if "ppo" in config:  # self-play
+        config = config["ppo" if config["body"] == "mlp" else "recurrent"]
+    return config.get("sampling", config)["reward_scale"]
+
+
+def _rescale_values(found: dict[str, Tensor], ratio: float) -> None:
+    """Multiply what a value network says, by its last layer."""
+    depth = sum(name.startswith("value.network.layers.") and name.endswith("weight") for name in found)
+    for last in ("value_net", "value.network.head", f"value.network.layers.{depth - 1}"):
+        for name in (f"{last}.weight", f"{last}.bias"):
+            if name in found:
+                found[name] = found[name] * ratio
+
+
+def _check_noise(module: MetaParameters, found: dict[str, Tensor], path: str | Path) -> None:
+    """Refuse a policy whose actions a meta-policy would make noisier than they are."""
+    if "log_std" not in found:
+        return
+    least, bound = float(found["log_std"].exp().min()), math.exp(module.policy.minimum_log_std)
+    if least < bound * (1 - 1e-6):
+        raise ValueError(
+            f"{path} acts with standard deviations down to {least:.3g}, and would be noisier with "
+            f"policy.minimum_std={bound:.3g}: set that to {least / 2:.1g}, say"
+        )
 
 
 def _like(policy: nn.Module, found: dict[str, Tensor], path: str | Path) -> None:

@@ -10,13 +10,16 @@ from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from metarl.agents import preset
 from metarl.agents.experiment import Experiment
 from metarl.agents.experiments import open_run, train
+from metarl.agents.meta_parameters import MetaParameters
 from metarl.agents.meta_policy_gradient import MetaPolicyGradientTraining
 from metarl.agents.sb3_ppo import PPOTraining
-from metarl.agents.starting import start_from, wrestlers_of
+from metarl.agents.starting import reward_scale_of, start_from, wrestlers_of
+from metarl.configs import to_dict
 from metarl.envs.contestants import contestant
 from metarl.envs.opponents import act
 
 WORLD = "metarl/HexapodLegFailure-v0"
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +31,10 @@ def walker(tmp_path_factory):
     return train("ppo", experiment, config, quiet=True)
 
 
-def learner(hidden=(16, 8)):
+def learner(hidden=(16, 8), **policy):
     config = preset("continuous-adaptation")
     sampling = replace(config.sampling, tasks=2, trajectories=2, horizon=20)
-    config = replace(config, policy=replace(config.policy, hidden=hidden), sampling=sampling)
+    config = replace(config, policy=replace(config.policy, hidden=hidden, **policy), sampling=sampling)
     return MetaPolicyGradientTraining(WORLD, config)
 
 
@@ -92,6 +95,63 @@ def test_a_meta_policy_may_start_from_another(walker, tmp_path):
     torch.testing.assert_close(
         dict(second.module.named_parameters())["policy.network.layers.0.weight"], weight
     )
+
+
+@pytest.mark.parametrize(
+    "make", [learner, lambda: PPOTraining(Experiment(world=WORLD, steps=1), small_ppo(), CPU)]
+)
+def test_values_are_brought_to_the_scale_of_its_rewards(walker, make):
+    said = []
+    for scale in (1.0, 0.25):
+        module = make().module
+        start_from(module, walker.path, reward_scale=scale)
+        obs = torch.randn(5, 37, generator=torch.Generator().manual_seed(0))
+        values = (
+            module.value(obs.unsqueeze(0), torch.zeros(16))[0]
+            if isinstance(module, MetaParameters)
+            else module.predict_values(obs)
+        )
+        said.append(values)
+    assert said[0].abs().min() > 0
+    torch.testing.assert_close(said[1], said[0] / 4)
+
+
+def test_a_training_passes_on_the_scale_of_its_rewards(walker, tmp_path):
+    """A value network that would learn nothing says a tenth of what it said before."""
+    experiment = Experiment(
+        world=WORLD, steps=1, out=str(tmp_path), evaluate_every=0, start_from=str(walker.path)
+    )
+    trained = train("ppo", experiment, small_ppo(lr=1e-12, epochs=1, reward_scale=0.1), quiet=True)
+    name = "value_net.weight"
+    got, before = (dict(each.agent.policy.named_parameters())[name] for each in (trained, walker))
+    torch.testing.assert_close(got, before / 10)
+
+
+@pytest.mark.parametrize(
+    ("config", "scale"),
+    [
+        (replace(preset("ppo"), reward_scale=0.2), 0.2),
+        (replace(preset("rl2"), reward_scale=0.3), 0.3),
+        (replace(preset("maml"), sampling=replace(preset("maml").sampling, reward_scale=0.4)), 0.4),
+        (preset("self-play"), 0.01),
+        (
+            replace(
+                preset("self-play"), body="lstm", recurrent=replace(preset("recurrent-ppo"), reward_scale=0.5)
+            ),
+            0.5,
+        ),
+    ],
+)
+def test_every_agent_has_a_scale_of_rewards(config, scale):
+    assert reward_scale_of(to_dict(config)) == scale
+
+
+def test_a_meta_policy_that_would_be_noisier_is_refused(walker):
+    """With the standard deviation bounded below, it would not act as the one that it starts from."""
+    std = float(walker.agent.policy.log_std.detach().exp().min())
+    training = learner(minimum_std=2 * std)
+    with pytest.raises(ValueError, match=r"deviations down to 0\.\d+.*policy\.minimum_std=.*set that to"):
+        start_from(training.module, walker.path)
 
 
 def test_other_sizes_are_refused_by_name(walker):
