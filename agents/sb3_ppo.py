@@ -25,7 +25,7 @@ from metarl.agents.sb3_training import (
     has_lifetimes,
     ready,
 )
-from metarl.agents.starting import gait_of
+from metarl.agents.sources import is_gait
 from metarl.training import Batch
 
 
@@ -78,11 +78,10 @@ class PPOTraining:
             config.initial_action,
         )
         self.module = self.model.policy
-        gait = gait_of(experiment.start_from, experiment.world, experiment.world_options)
         self.optimizer = (
-            PPOUpdate(self.model)
-            if gait is None
-            else ImitationThenPPO(self.model, config.imitation, lambda: gait)
+            ImitationThenPPO(self.model, config.imitation)
+            if is_gait(experiment.start_from)
+            else PPOUpdate(self.model)
         )
 
     def _make_env(self, num_envs: int, *, autoreset: bool = False) -> VectorEnv:

@@ -22,6 +22,7 @@ from metarl.agents.policies import ObservationNormalizer
 from metarl.agents.rollouts import draw_lifetimes, draw_tasks, one_torch_thread
 from metarl.training import Batch
 
+EPOCHS = "epochs"
 Draw = Callable[[VectorEnv, int, str, np.random.Generator], list[dict]]
 """Draws tasks of a split: `draw(env, num, split, rng)`."""
 
@@ -164,19 +165,23 @@ class PPOUpdate:
         return {name: float(value) for name, value in self.model.logger.name_to_value.items()}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Adam's moments, by parameter number."""
+        """Adam's moments, by parameter number, and how many epochs there were."""
         state = self.model.policy.optimizer.state_dict()["state"]
-        return {
+        moments = {
             f"{i}/{name}": torch.as_tensor(value)
             for i, entry in state.items()
             for name, value in entry.items()
         }
+        return moments | {EPOCHS: torch.tensor(self.model._n_updates)}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what `state_dict` gave."""
         optimizer = self.model.policy.optimizer
         state: dict[int, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
+            if key == EPOCHS:
+                self.model._n_updates = int(tensor)
+                continue
             number, name = key.split("/")
             state.setdefault(int(number), {})[name] = tensor
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
