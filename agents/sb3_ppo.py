@@ -95,10 +95,8 @@ class PPOTraining:
         self._sb3_env.seed(int(rng.integers(2**31)))
         self.optimizer.seed = int(rng.integers(2**31))
         batch = collect(self.model, self._sb3_env)
-        buffer = self.model.rollout_buffer
-        episodes = max(float(buffer.episode_starts.sum()), 1.0)
-        batch.metrics["rollout/ep_rew_mean"] = self._sb3_env.total / episodes  # those kept hold values, too
-        batch.metrics["rollout/ep_len_mean"] = buffer.rewards.size / episodes
+        batch.metrics["rollout/ep_rew_mean"] = float(self._sb3_env.returns.mean())
+        batch.metrics["rollout/ep_len_mean"] = float(self._sb3_env.lengths.mean())
         return batch
 
     def loss(self, data: None) -> tuple[Tensor, dict[str, Any]]:

@@ -35,22 +35,27 @@ class ScaledRewards(VecEnvWrapper):
         scale: The factor.
 
     Attributes:
-        total: Sum of all rewards since the last reset, as the worlds gave them.
+        returns: Of the first episode in each world since the last reset, as far as it has come, as the worlds gave the
+            rewards, (n,).
+        lengths: Its steps, (n,).
     """
 
     def __init__(self, venv: VecEnv, scale: float):
         super().__init__(venv)
-        self.scale, self.total = scale, 0.0
+        self.scale = scale
 
     def reset(self) -> np.ndarray:
         """As the worlds do."""
-        self.total = 0.0
+        self.returns, self.lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
+        self._first = np.ones(self.num_envs, np.bool_)
         return self.venv.reset()
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """As the worlds do, but for the rewards."""
         obs, rewards, done, infos = self.venv.step_wait()
-        self.total += float(rewards.sum())
+        self.returns[self._first] += rewards[self._first]
+        self.lengths += self._first
+        self._first &= ~done
         return obs, rewards * np.float32(self.scale), done, infos
 
 

@@ -53,6 +53,9 @@ def test_a_tournament_goes_on_from_what_was_played(capsys, tmp_path):
     code, again, _ = run(capsys, *words)
     assert again != table
     assert "| zero-ant    |         100 |          |      100 |" in again
+    code, turned, _ = run(capsys, words[0], *words[3:0:-1], *words[4:])
+    assert "| zero-ant    |      100 |          |         100 |" in turned
+    assert json.loads(out.read_text()) == stored
     code, _, err = run(capsys, *words[:4], "--rounds", "3", "--out", str(out))
     assert code == 2
     assert "name another file by --out" in err
