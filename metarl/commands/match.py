@@ -166,14 +166,15 @@ def tournament(arguments: list[str]) -> int:
     return 0
 
 
-TURNED = {0: 0, 1: 2, 2: 1}
-"""Results as the other side sees them."""
-
-
 def _played(done: dict[str, list[int]], one: str, two: str) -> list[int] | None:
     """Results of a pair that has met, as the first of them sees it; None if it has not."""
+    from metarl.envs.sumo_rules import Result
+
     turned = done.get(f"{two} {one}")
-    return done.get(f"{one} {two}") if turned is None else [TURNED[each] for each in turned]
+    if turned is None:
+        return done.get(f"{one} {two}")
+    seen = {Result.WIN: Result.LOSS, Result.LOSS: Result.WIN}
+    return [int(seen.get(each, each)) for each in turned]
 
 
 def _contest(one: str, two: str, results: list[int]) -> Any:
