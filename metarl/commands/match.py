@@ -173,8 +173,8 @@ def _played(done: dict[str, list[int]], one: str, two: str) -> list[int] | None:
     turned = done.get(f"{two} {one}")
     if turned is None:
         return done.get(f"{one} {two}")
-    seen = {Result.WIN: Result.LOSS, Result.LOSS: Result.WIN}
-    return [int(seen.get(each, each)) for each in turned]
+    seen = {int(Result.WIN): int(Result.LOSS), int(Result.LOSS): int(Result.WIN)}
+    return [seen.get(each, each) for each in turned]
 
 
 def _contest(one: str, two: str, results: list[int]) -> Any:

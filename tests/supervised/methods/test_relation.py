@@ -120,4 +120,3 @@ def test_it_starts_as_the_authors_code_does():
     assert hidden.weight.std().item() == pytest.approx(0.01, rel=0.05)
     assert (hidden.bias == 1).all()
     assert (module.comparison.last.bias == 1).all()
-    assert (conv.bias == 0).all()
