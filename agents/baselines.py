@@ -48,6 +48,11 @@ def fit_linear_values(obs_TBHD: Tensor, returns_TBH: Tensor, mask_TBH: Tensor, r
     return (features_TNF @ weights_TF1).reshape(T, B, H).to(obs_TBHD.dtype)
 
 
+def value_unit(horizon: int, discount: float) -> float:
+    """The effective horizon, in steps: what the numbers of a value network are multiples of."""
+    return min(horizon, 1 / (1 - discount)) if discount < 1 else horizon
+
+
 class ValueNetwork(nn.Module):
     """State values from a network shared by all tasks, in units of the effective horizon.
 
@@ -79,7 +84,7 @@ class ValueNetwork(nn.Module):
             self.network = MLP((inputs, *hidden, 1), activation="tanh")
         else:
             self.network = RecurrentNetwork(inputs, hidden, 1, unroll)
-        self.unit = min(horizon, 1 / (1 - discount)) if discount < 1 else horizon
+        self.unit = value_unit(horizon, discount)
 
     def forward(
         self, obs_BHD: Tensor, context: Tensor | None = None, memory_BNM: Tensor | None = None

@@ -13,7 +13,7 @@ from metarl.agents.configs import (
 )
 
 CONFIG = MetaPolicyGradient(
-    policy=PolicyConfig(context_size=16),
+    policy=PolicyConfig(minimum_std=0.01, context_size=16),
     sampling=SamplingConfig(tasks=12, unit="pair", trajectories=3, discount=0.99, baseline="network"),
     inner=InnerConfig(
         steps=3, lr=0.01, step_sizes="tensor", estimator="log_prob", clip=0.1, value_weight=1.0

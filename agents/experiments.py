@@ -16,7 +16,7 @@ from metarl.agents.experiment import Experiment
 from metarl.agents.lifetimes import lifetime_groups
 from metarl.agents.meta_parameters import first_step_size
 from metarl.agents.self_play import SelfPlayConfig
-from metarl.agents.starting import start_from, wrestlers_of
+from metarl.agents.starting import find_gait, start_from
 from metarl.configs import to_dict
 from metarl.meta_optimizers import GradientSteps, TrustRegion
 from metarl.runs import Run
@@ -48,7 +48,7 @@ def train(
     joined = distributed.start(device)
     try:
         algorithm = build(experiment, config, device)
-        _begin(algorithm, experiment)
+        start_from(algorithm, experiment)
         settings = {"agent": agent, "experiment": to_dict(experiment), "config": to_dict(config)}
         run = Run.create(experiment.out, experiment.world, agent, experiment.seed, settings)
         return _run(run, algorithm, experiment, config, quiet)
@@ -72,21 +72,14 @@ def resume(path: str | Path, *, steps: int | None = None, quiet: bool = False) -
     joined = distributed.start(device)
     try:
         algorithm = build(experiment, config, device)
-        if not checkpoints.complete(run.checkpoints):  # it ended before its start was saved
-            _begin(algorithm, experiment)
+        if checkpoints.complete(run.checkpoints):
+            find_gait(algorithm, experiment)
+        else:  # it ended before its start was saved
+            start_from(algorithm, experiment)
         return _run(run, algorithm, experiment, config, quiet)
     finally:
         if joined:
             distributed.stop()
-
-
-def _begin(algorithm: Any, experiment: Experiment) -> None:
-    """Give a new algorithm what its training starts from, if that is not nothing."""
-    if experiment.start_from is None:
-        return
-    is_run = Path(experiment.start_from).is_dir()
-    wrestlers = None if is_run else wrestlers_of(experiment.world, experiment.world_options)
-    start_from(algorithm.module, experiment.start_from, wrestlers)
 
 
 def open_run(path: str | Path) -> AgentRun:

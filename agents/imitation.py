@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from metarl.agents.policies import ObservationNormalizer, kl_divergence
 from metarl.agents.rollouts import one_torch_thread
 from metarl.agents.sb3_training import PPOUpdate, shuffling
 
-LAYERS = "mlp_extractor.policy_net."
+LAYERS, WHITENING = "mlp_extractor.policy_net.", "features_extractor.normalizer."
+TEACHER = "teacher/"
 
 
 class GaitTeacher:
@@ -56,21 +58,38 @@ class Teacher(nn.Module):
         names = [*(f"{LAYERS}{2 * i}" for i in range(depth)), "action_net"]
         self.normalizer = ObservationNormalizer(found[f"{names[0]}.weight"].shape[1])
         for name, buffer in self.normalizer.named_buffers():
-            buffer.copy_(found[f"features_extractor.normalizer.{name}"])
-        self.layers = [(found[f"{name}.weight"], found[f"{name}.bias"]) for name in names]
-        self.log_std = found["log_std"]
+            buffer.copy_(found[f"{WHITENING}{name}"])
+        self.layers = nn.ModuleList()
+        for name in names:
+            layer = skip_init(nn.Linear, *reversed(found[f"{name}.weight"].shape)).requires_grad_(False)
+            layer.load_state_dict({kind: found[f"{name}.{kind}"] for kind in ("weight", "bias")})
+            self.layers.append(layer)
+        self.register_buffer("log_std", found["log_std"].clone())
+
+    def learned(self) -> dict[str, Tensor]:
+        """What it was made of, from which it can be made again."""
+        *hidden, last = self.layers
+        names = {**{f"{LAYERS}{2 * i}": layer for i, layer in enumerate(hidden)}, "action_net": last}
+        found = {
+            f"{name}.{kind}": getattr(layer, kind)
+            for name, layer in names.items()
+            for kind in ("weight", "bias")
+        }
+        found |= {WHITENING + name: buffer for name, buffer in self.normalizer.named_buffers()}
+        return {name: each.detach().cpu() for name, each in (found | {"log_std": self.log_std}).items()}
 
     @property
     def sizes(self) -> tuple[int, int]:
         """D and A."""
-        return self.layers[0][0].shape[1], len(self.log_std)
+        return self.layers[0].in_features, len(self.log_std)
 
     def forward(self, obs: Tensor) -> Tensor:
         """Means of the actions: (B, D) to (B, A)."""
         x = self.normalizer(obs)
-        for weight, bias in self.layers[:-1]:
-            x = nn.functional.linear(x, weight, bias).tanh()
-        return nn.functional.linear(x, *self.layers[-1])
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = layer(x).tanh()
+        return last(x)
 
 
 def has_memory(found: Mapping[str, Tensor]) -> bool:
@@ -79,36 +98,49 @@ def has_memory(found: Mapping[str, Tensor]) -> bool:
 
 
 class ImitationThenPPO(PPOUpdate):
-    """The trainer's optimiser: the teacher is imitated in the first iterations, then PPO learns.
+    """The trainer's optimiser: the teacher, if there is one, is imitated in the first iterations, then PPO learns.
 
     How many iterations have imitated is a buffer of the policy, so a resumed training goes on where it was.
 
     Args:
         model: The learner.
         iterations: How many imitate.
-        read: Finds the teacher when it is first needed, or none; None without one.
+
+    Attributes:
+        teacher: Who is imitated; None: nobody.
     """
 
-    def __init__(
-        self,
-        model: OnPolicyAlgorithm,
-        iterations: int,
-        read: Callable[[], Teacher | GaitTeacher | None] | None,
-    ):
+    def __init__(self, model: OnPolicyAlgorithm, iterations: int):
         super().__init__(model)
-        self.iterations, self._read = iterations, read
-        self._teacher: Teacher | GaitTeacher | None = None
-        model.policy.register_buffer("imitations", torch.zeros((), dtype=torch.int64))
+        self.iterations = iterations
+        self.teacher: Teacher | GaitTeacher | None = None
+        model.policy.register_buffer("imitations", torch.zeros((), dtype=torch.int64, device=model.device))
 
     def update(self, loss: Callable[[], Any]) -> dict[str, float]:
         """Minibatch epochs on the rollout buffer; `loss` is not called."""
-        if self._read is not None and int(self.model.policy.imitations) < self.iterations:
-            self._teacher, self._read = self._read(), None
-        if self._teacher is None or int(self.model.policy.imitations) >= self.iterations:
+        if self.teacher is None or int(self.model.policy.imitations) >= self.iterations:
             return super().update(loss)
         self.model.policy.imitations += 1
         with shuffling(self.seed):
-            return imitate(self.model, self._teacher)
+            return imitate(self.model, self.teacher)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Adam's moments, and the teacher while it is imitated, unless it is a gait: its run may learn on, or vanish."""
+        found = super().state_dict()
+        if isinstance(self.teacher, Teacher) and int(self.model.policy.imitations) < self.iterations:
+            found |= {TEACHER + name: each for name, each in self.teacher.learned().items()}
+        return found
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `state_dict` gave."""
+        found = {
+            name.removeprefix(TEACHER): each for name, each in tensors.items() if name.startswith(TEACHER)
+        }
+        if found:
+            self.teacher = Teacher(found).to(self.model.device)
+        super().load_state_dict(
+            {name: each for name, each in tensors.items() if not name.startswith(TEACHER)}
+        )
 
 
 @one_torch_thread()

@@ -136,8 +136,8 @@ def table(rows: Sequence[Mapping[str, Any]], unit: str = "episode") -> str:
             if row["group"] == group:
                 cells.setdefault(row["method"], []).append(_cell(row, decimals))
         episodes = max(map(len, cells.values()))
-        heads = ["method", *(f"{unit} {e + 1}" if e == 0 else str(e + 1) for e in range(episodes))]
-        text = markdown_table(heads, [[method, *each] for method, each in cells.items()])
+        numbers = [f"{unit} 1", *map(str, range(2, episodes + 1))] if episodes > 1 else [unit]
+        text = markdown_table(["method", *numbers], [[method, *each] for method, each in cells.items()])
         texts.append(text if list(groups) == [ALL] else f"**{group}**\n\n{text}")
     return "\n\n".join(texts)
 

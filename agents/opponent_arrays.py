@@ -18,7 +18,7 @@ def of_learner(model: Any) -> Arrays:
     """The policy of a learner of Stable-Baselines3 or sb3-contrib, as this suite makes them.
 
     Args:
-        model: `PPO` with layers and tanh, or `RecurrentPPO` with layers and tanh before its LSTM.
+        model: `PPO` with layers and tanh, or `RecurrentPPO` with layers and tanh, or one with ReLU, before its LSTM.
     """
     policy = model.policy
     if not isinstance(model, RecurrentPPO):
@@ -27,7 +27,12 @@ def of_learner(model: Any) -> Arrays:
         return _arrays(found | {"log_std": policy.log_std})
     features, lstm = policy.pi_features_extractor, policy.lstm_actor
     layers = [each for each in features.layers if isinstance(each, nn.Linear)]
-    found = _whitening(features.whitened.normalizer) | _layers(layers)
+    found = _whitening(features.whitened.normalizer)
+    if any(isinstance(each, nn.ReLU) for each in features.layers):
+        (layer,) = layers
+        found |= {"embedding.weight": layer.weight, "embedding.bias": layer.bias}
+    else:
+        found |= _layers(layers)
     found |= {
         "cell.weight_ih": lstm.weight_ih_l0,
         "cell.weight_hh": lstm.weight_hh_l0,

@@ -4,7 +4,6 @@ Legend: T lifetimes side by side, E episodes, H time steps of an episode, D obse
 """
 
 import math
-from functools import partial
 from typing import Any
 
 import gymnasium
@@ -22,7 +21,6 @@ from metarl.agents.recurrent_ppo import RecurrentPPOConfig
 from metarl.agents.rollouts import draw_lifetimes, draw_tasks, make_world, one_torch_thread
 from metarl.agents.sb3_sequences import SequenceBuffer, SequencePolicy
 from metarl.agents.sb3_training import Draw, ScaledRewards, Whitened, collect, has_lifetimes, ready
-from metarl.agents.starting import teacher_of
 from metarl.training import Batch
 
 
@@ -110,10 +108,7 @@ class MemoryTraining:
         )
         self.model.rollout_buffer = SequenceBuffer(self.model, config.unroll)
         self.module = self.model.policy
-        read = partial(teacher_of, experiment.start_from, experiment.world, experiment.world_options)
-        self.optimizer = ImitationThenPPO(
-            self.model, config.imitation, None if experiment.start_from is None else read
-        )
+        self.optimizer = ImitationThenPPO(self.model, config.imitation)
 
     def _make_env(self, num_envs: int) -> LifetimeVecEnv:
         world, horizon, options = self._world

@@ -14,7 +14,7 @@ def of_ppo(found: dict[str, Tensor], module: MetaParameters) -> dict[str, Tensor
     valued = "value_net.weight" in found
     layers = {"policy_net": "action_net", **({"value_net": "value_net"} if valued else {})}
     ours = {"policy_net": "policy.network.layers", "value_net": "value.network.layers"}
-    renamed = {"policy.log_std": found["log_std"].clamp(min=module.policy.minimum_log_std)}
+    renamed = {"policy.log_std": found["log_std"]}
     for hidden, last in layers.items():
         depth = sum(name.startswith(f"mlp_extractor.{hidden}.") and name.endswith("weight") for name in found)
         for kind in ("weight", "bias"):
@@ -38,7 +38,7 @@ def of_recurrent_ppo(found: dict[str, Tensor], module: MetaParameters) -> dict[s
 
     Of its one layer with ReLU, LSTM and linear head; the two biases of PyTorch's LSTM are one here.
     """
-    renamed = {"policy.log_std": found["log_std"].clamp(min=module.policy.minimum_log_std)}
+    renamed = {"policy.log_std": found["log_std"]}
     names = {"policy": ("pi", "actor", "action_net")}
     if module.value is not None:
         names["value"] = ("vf", "critic", "value_net")

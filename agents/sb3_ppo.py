@@ -25,7 +25,7 @@ from metarl.agents.sb3_training import (
     has_lifetimes,
     ready,
 )
-from metarl.agents.starting import gait_of
+from metarl.agents.sources import is_gait
 from metarl.training import Batch
 
 
@@ -78,11 +78,10 @@ class PPOTraining:
             config.initial_action,
         )
         self.module = self.model.policy
-        gait = gait_of(experiment.start_from, experiment.world, experiment.world_options)
         self.optimizer = (
-            PPOUpdate(self.model)
-            if gait is None
-            else ImitationThenPPO(self.model, config.imitation, lambda: gait)
+            ImitationThenPPO(self.model, config.imitation)
+            if is_gait(experiment.start_from)
+            else PPOUpdate(self.model)
         )
 
     def _make_env(self, num_envs: int, *, autoreset: bool = False) -> VectorEnv:
@@ -96,10 +95,8 @@ class PPOTraining:
         self._sb3_env.seed(int(rng.integers(2**31)))
         self.optimizer.seed = int(rng.integers(2**31))
         batch = collect(self.model, self._sb3_env)
-        buffer = self.model.rollout_buffer
-        episodes = max(float(buffer.episode_starts.sum()), 1.0)
-        batch.metrics["rollout/ep_rew_mean"] = self._sb3_env.total / episodes  # those kept hold values, too
-        batch.metrics["rollout/ep_len_mean"] = buffer.rewards.size / episodes
+        batch.metrics["rollout/ep_rew_mean"] = float(self._sb3_env.returns.mean())
+        batch.metrics["rollout/ep_len_mean"] = float(self._sb3_env.lengths.mean())
         return batch
 
     def loss(self, data: None) -> tuple[Tensor, dict[str, Any]]:

@@ -22,6 +22,7 @@ from metarl.agents.policies import ObservationNormalizer
 from metarl.agents.rollouts import draw_lifetimes, draw_tasks, one_torch_thread
 from metarl.training import Batch
 
+EPOCHS = "epochs"
 Draw = Callable[[VectorEnv, int, str, np.random.Generator], list[dict]]
 """Draws tasks of a split: `draw(env, num, split, rng)`."""
 
@@ -34,22 +35,27 @@ class ScaledRewards(VecEnvWrapper):
         scale: The factor.
 
     Attributes:
-        total: Sum of all rewards since the last reset, as the worlds gave them.
+        returns: Of the first episode in each world since the last reset, as far as it has come, as the worlds gave the
+            rewards, (n,).
+        lengths: Its steps, (n,).
     """
 
     def __init__(self, venv: VecEnv, scale: float):
         super().__init__(venv)
-        self.scale, self.total = scale, 0.0
+        self.scale = scale
 
     def reset(self) -> np.ndarray:
         """As the worlds do."""
-        self.total = 0.0
+        self.returns, self.lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
+        self._first = np.ones(self.num_envs, np.bool_)
         return self.venv.reset()
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """As the worlds do, but for the rewards."""
         obs, rewards, done, infos = self.venv.step_wait()
-        self.total += float(rewards.sum())
+        self.returns[self._first] += rewards[self._first]
+        self.lengths += self._first
+        self._first &= ~done
         return obs, rewards * np.float32(self.scale), done, infos
 
 
@@ -164,19 +170,23 @@ class PPOUpdate:
         return {name: float(value) for name, value in self.model.logger.name_to_value.items()}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Adam's moments, by parameter number."""
+        """Adam's moments, by parameter number, and how many epochs there were."""
         state = self.model.policy.optimizer.state_dict()["state"]
-        return {
+        moments = {
             f"{i}/{name}": torch.as_tensor(value)
             for i, entry in state.items()
             for name, value in entry.items()
         }
+        return moments | {EPOCHS: torch.tensor(self.model._n_updates)}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what `state_dict` gave."""
         optimizer = self.model.policy.optimizer
         state: dict[int, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
+            if key == EPOCHS:
+                self.model._n_updates = int(tensor)
+                continue
             number, name = key.split("/")
             state.setdefault(int(number), {})[name] = tensor
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -30,7 +30,8 @@ class SelfPlayConfig:
     oldest: float = 0.0
     """Versions drawn are the newer ones: none older than this share of the newest's number, in [0, 1)."""
     shaping_until: float | None = None
-    """Share of the training over which the weight of the rewards for trying falls from its start to 0; unset, never."""
+    """Share of the training over which the weight of the rewards for trying falls from its start to 0; unset, never. A
+    training that is lengthened counts by its new length."""
     ppo: PPOConfig = field(
         default_factory=lambda: PPOConfig(
             environments=64,
@@ -65,6 +66,11 @@ class SelfPlayConfig:
             )
         if self.oldest == 1:
             raise ValueError("oldest=1.0 leaves no version but the newest: use newest=1.0")
+        if self.body == "lstm" and self.recurrent.activation == "relu" and len(self.recurrent.hidden) != 1:
+            raise ValueError(
+                f"recurrent.activation='relu' with recurrent.hidden={self.recurrent.hidden}: opponents have one layer of "
+                "relu, or any number of tanh"
+            )
         if self.shaping_until is not None and not 0 < self.shaping_until <= 1:
             raise ValueError(f"shaping_until={self.shaping_until}, expected a share in (0, 1], or None")
 

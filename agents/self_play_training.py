@@ -54,6 +54,10 @@ class SelfPlayTraining:
                 f"the pool has an opponent called '{ITSELF}', as the learner's own versions are called: copy its "
                 f"folder under another name, e.g. {ITSELF}-1"
             )
+        if self.env.tasks.disjoint and STILL["opponent"] in self.env.tasks.names("test"):
+            raise ValueError(
+                f"test_opponents keeps '{STILL['opponent']}' for testing, whom self-play trains against: leave it out"
+            )
         self.model, self.optimizer, self.module = (
             self.learner.model,
             self.learner.optimizer,

@@ -58,6 +58,8 @@ def ship(name: str, versions: list[str]) -> None:
 def of_package(version: str) -> tuple[bytes, dict[str, Any]] | None:
     """A wrestler of the package, such as `ant@3`, and what is known of it; None if there is none of that name."""
     name, _, number = version.rpartition("@")
+    if not number.isdigit():
+        return None
     path = ZOO_FOLDER / name / f"v{int(number):04d}.safetensors"
     return (path.read_bytes(), read_json(path.with_suffix(".json"))) if name and path.is_file() else None
 
@@ -65,6 +67,10 @@ def of_package(version: str) -> tuple[bytes, dict[str, Any]] | None:
 def of_run(version: str) -> tuple[bytes, dict[str, Any]]:
     """A version of a run of self-play, and what is known of it."""
     path, _, number = version.rpartition("@")
+    if not number.isdigit():
+        raise SystemExit(
+            f"'{version}' names no version: expected RUN@NUMBER or one of the package, such as ant@7"
+        )
     run = Run.open(path)
     experiment = run.config["experiment"]
     source = run.path / OWN_VERSIONS / f"v{int(number):04d}.safetensors"
@@ -88,7 +94,8 @@ def trained(run: Run, version: int | None = None) -> tuple[list[str], int]:
         steps = int(complete(run.checkpoints)[-1].name.removeprefix("step_"))
     else:
         learner = config["ppo" if config["body"] == "mlp" else "recurrent"]
-        steps = version * config["snapshot_every"] * learner["environments"] * HORIZON
+        rollout = (learner["horizon"] or HORIZON) * learner.get("episodes", 1)
+        steps = version * config["snapshot_every"] * learner["environments"] * rollout
     commands, start = [run.info["command"]], experiment["start_from"]
     if start is None:
         return commands, steps

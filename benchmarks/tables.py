@@ -12,13 +12,14 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from metarl.agents.games import by_quarters, episodes_per_round
-from metarl.agents.lifetime_evaluation import LifetimeEvaluation, of_json, summary
+from metarl.agents.lifetime_evaluation import ALL, LifetimeEvaluation, of_json, summary
 from metarl.agents.lifetime_evaluation import table as lifetimes_table
 from metarl.commands.evolution import table as evolution_table
 from metarl.envs.contests import proportion_interval
@@ -34,6 +35,8 @@ PICTURES = ROOT / "docs" / "pictures"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
 RETURNS = {"adapt/return_0": "return before adaptation", "rollout/ep_rew_mean": "return after adaptation"}
 """Tags of a learning curve, and what the picture calls them."""
+LATE = 3
+"""The last episodes of a lifetime, whose mean is given too."""
 MARK = re.compile(r"(<!-- results:(?P<name>[\w.-]+) -->\n)(?P<old>.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -198,7 +201,29 @@ def lived(runs: list[Mapping[str, Any]]) -> str:
         heading = "" if per_round is None else f"{per_round} episodes per round\n\n"
         unit = "episode" if per_round is None else "quarter of the game"
         texts.append(heading + lifetimes_table(summary(evaluations), unit))
+        if per_round is None and min(_episodes(each) for each in evaluations) > LATE:
+            late = [row for row in summary(_late(evaluations)) if row["group"] == ALL]
+            texts.append(lifetimes_table(late, f"mean of the last {LATE} episodes"))
     return "\n\n".join(texts)
+
+
+def _episodes(evaluation: LifetimeEvaluation) -> int:
+    """Of a lifetime."""
+    return next(iter(evaluation.scores.values())).shape[-1]
+
+
+def _late(evaluations: list[LifetimeEvaluation]) -> list[LifetimeEvaluation]:
+    """Mean returns of the last episodes of each lifetime, in the place of returns by episode."""
+    return [
+        replace(
+            each,
+            scores={
+                label: values[..., -LATE:].mean(-1, keepdims=True) for label, values in each.scores.items()
+            },
+            measures={},
+        )
+        for each in evaluations
+    ]
 
 
 def mlap(found: list[Mapping[str, Any]]) -> str:

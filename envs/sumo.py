@@ -171,6 +171,10 @@ class RoboSumo:
         check_horizon(horizon)
         if not (math.isfinite(noise) and noise >= 0):
             raise ValueError(f"noise must not be negative, got {noise}")
+        if not (math.isfinite(tatami_size) and tatami_size >= RADIUS):
+            raise ValueError(
+                f"tatami_size must be at least {RADIUS} m, where the wrestlers start, got {tatami_size}"
+            )
         model = scene(self.names, integrator=PHYSICS[physics], mat=tatami_size).compile()
         self.simulation = Simulation(model, num, frame_skip=FRAME_SKIP, num_threads=num_threads)
         self.num, self.dt, self.horizon = num, self.simulation.dt, horizon + bool(legacy_501)

@@ -23,10 +23,14 @@ class Noise(NamedTuple):
 
     kept: Tensor
     """Which features the encoder sees, 0 or 1 over the share that is kept, (N, D)."""
+    support: Tensor
+    """Likewise, which of the support a classifier sees at every inner step, those on codes first, (steps, N, D)."""
+    query: Tensor
+    """Likewise, which of the queries the last one sees, (M, D)."""
     code: Tensor
     """Standard normal, (W, S, Z)."""
     weights: Tensor
-    """Standard normal, one for every decoding, (steps + 1, W, S, D)."""
+    """Standard normal, one for every decoding, (steps on codes + 1, W, S, D)."""
 
 
 class Spread(NamedTuple):
@@ -57,6 +61,8 @@ class Codec(nn.Module):
         sizes = (2 * latent, hidden, hidden, 2 * latent)
         self.relation = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairwise(sizes))
         self.decoder = nn.Linear(latent, 2 * features, bias=False)
+        for weight in self.parameters():
+            nn.init.xavier_uniform_(weight)
 
 
 def encoded(

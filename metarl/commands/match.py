@@ -153,19 +153,28 @@ def tournament(arguments: list[str]) -> int:
     with Progress("tournament", len(every), unit="pairs") as progress:
         progress.start(0)
         for number, (one, two) in enumerate(every, 1):
-            key = f"{one.name} {two.name}"
-            if key not in done:
-                done[key] = list(
-                    play(
-                        one, two, options.rounds, options.seed, options.physics, options.deterministic
-                    ).results
-                )
+            results = _played(done, one.name, two.name)
+            if results is None:
+                settings = options.rounds, options.seed, options.physics, options.deterministic
+                results = list(play(one, two, *settings).results)
+                done[f"{one.name} {two.name}"] = results
                 write_json(options.out, {"protocol": protocol, "wrestlers": digests, "results": done})
-            contests.append(_contest(one.name, two.name, done[key]))
+            contests.append(_contest(one.name, two.name, results))
             progress.update(number, {})
     print(table(names, contests))
     print(f"\nresults: {options.out}")
     return 0
+
+
+def _played(done: dict[str, list[int]], one: str, two: str) -> list[int] | None:
+    """Results of a pair that has met, as the first of them sees it; None if it has not."""
+    from metarl.envs.sumo_rules import Result
+
+    turned = done.get(f"{two} {one}")
+    if turned is None:
+        return done.get(f"{one} {two}")
+    seen = {int(Result.WIN): int(Result.LOSS), int(Result.LOSS): int(Result.WIN)}
+    return [seen.get(each, each) for each in turned]
 
 
 def _contest(one: str, two: str, results: list[int]) -> Any:

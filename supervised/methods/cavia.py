@@ -7,7 +7,8 @@ On images the context scales and shifts the channels of one block after its norm
 a linear function of phi, and a channel h becomes g h + b. g is not 1 + something: at phi = 0 it is the linear layer's
 bias, which starts at random. In a regression the context joins the input.
 
-Differences from the paper: the best state in validation is kept; batch norm has scale and shift of its own as well.
+Differences from the paper: the best state in validation is kept; weights and biases start as PyTorch has them (theirs: He
+et al.'s filters, biases at 0).
 """
 
 from functools import partial

@@ -68,7 +68,8 @@ class EpisodicTraining:
     max_grad_norm: float | None = None
     """Bound on the gradient's norm."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """What convolutions multiply in while training. Validation, testing and prediction use float32 in any case."""
+    """What convolutions multiply in while training. Validation, testing and prediction use float32 in any case, which
+    PyTorch rounds to TF32 in a GPU's convolutions."""
     max_grad_value: float | None = None
     """Bound on every entry of the gradient, on both sides of zero."""
     cuda_graph: bool = True

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metarl.adaptation import adapt, inner_steps
+from metarl.adaptation import inner_steps
 from metarl.supervised.backbones import backbone
 from metarl.supervised.classification import classification_stage
 from metarl.supervised.episode_stage import prepared_stage
@@ -117,16 +117,18 @@ def inner_loop(
     wide = Spread(*(each.unsqueeze(1).expand(-1, copies, -1) for each in spread))
     start = {**params, "code": wide.at(None if noise is None else noise.code)}
 
-    def loss_of_weights(fast: Params, _: None = None) -> Tensor:
-        return F.cross_entropy(scores_of(support, fast["weights"]), labels, reduction="sum")
+    def loss_of_weights(fast: Params, step: int) -> Tensor:
+        seen = support if noise is None else support * noise.support[step]
+        return F.cross_entropy(scores_of(seen, fast["weights"]), labels, reduction="sum")
 
     def loss_of_code(fast: Params, step: int) -> Tensor:
-        return loss_of_weights({**fast, "weights": _weights(fast, noise, step)})
+        return loss_of_weights({**fast, "weights": _weights(fast, noise, step)}, step)
 
     steps = inner_steps(start, loss_of_code, range(config.steps), rule=RULE, adapted=("code",))
     *_, fast = start, *steps
     fast = {**fast, "weights": _weights(fast, noise, config.steps)}
-    fast = adapt(fast, loss_of_weights, None, rule=RULE, steps=config.finetuning_steps, adapted=("weights",))
+    more = range(config.steps, config.steps + config.finetuning_steps)
+    *_, fast = fast, *inner_steps(fast, loss_of_weights, more, rule=RULE, adapted=("weights",))
     return {**fast, "start": start["code"]}, spread
 
 
@@ -166,10 +168,18 @@ def _latent_stage(
 
     def prepare(episodes: Episode, generator: torch.Generator) -> tuple[Episode, Noise]:
         (tasks, number), way = episodes.support_labels.shape, episodes.way
-        kept = torch.rand(tasks, number, size, generator=generator) >= config.dropout
+        queries, steps = episodes.query_labels.shape[1], config.steps + config.finetuning_steps
+
+        def kept(*shape: int) -> Tensor:
+            return (torch.rand(tasks, *shape, size, generator=generator) >= config.dropout) / (
+                1 - config.dropout
+            )
+
         shape = (tasks, way, number // way)
         noise = Noise(
-            kept / (1 - config.dropout),
+            kept(number),
+            kept(steps, number),
+            kept(queries),
             torch.randn(*shape, config.latent, generator=generator),
             torch.randn(tasks, config.steps + 1, *shape[1:], size, generator=generator),
         )
@@ -179,7 +189,7 @@ def _latent_stage(
         episode, noise = prepared
         support, query = features(params, episode, statistics)
         fast, spread = inner_loop(config, params, support, episode.support_labels, episode.way, noise)
-        scores = scores_of(query, fast["weights"])
+        scores = scores_of(query * noise.query, fast["weights"])
         loss = F.cross_entropy(scores, episode.query_labels) + penalties(config, params, fast, spread)
         return loss, {"accuracy": accuracy_of(scores.detach(), episode)}
 

@@ -11,7 +11,8 @@ probability `hard`, on tasks whose classes are drawn from the pool, filled up fr
 
 Differences from the paper: convolutions before batch norm have no bias here, the shift is added to that of the norm;
 s = 1 + u / 10 and t = v / 10, with u and v learned by Adam, which makes their step size a tenth of the head's as in the
-paper; those of `classifier_baseline` in part 1. The network of part 2 normalises by the batch at hand.
+paper; those of `classifier_baseline` in part 1. The network of part 2 normalises by the batch at hand, in testing too
+(theirs by averages; `--training.test-statistics running`), which makes it transductive.
 
 Legend: T tasks, W ways (classes), S shots, Q queries of each class.
 """

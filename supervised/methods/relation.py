@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from metarl.nn import BatchNorm, ConvBlock, conv2d, max_pool, normalise
 from metarl.nn.norms import BatchStatistics
 from metarl.supervised.backbones import backbone
+from metarl.supervised.backbones.residual import start_filters
 from metarl.supervised.distances import class_means
 from metarl.supervised.episodes import Episode
 from metarl.supervised.methods.config import Statistics
@@ -120,6 +121,22 @@ class Comparison(nn.Module):
         return self.last(self.hidden(x).relu()).view(len(images), len(classes))
 
 
+@torch.no_grad()
+def start_layers(net: nn.Module) -> None:
+    """Begin as the authors' code does: filters of He et al., weights of layers near 0, and their biases at 1.
+
+    Args:
+        net: Holds convolutions and layers; changed in place.
+    """
+    start_filters(net)
+    for each in net.modules():
+        if isinstance(each, nn.Conv2d) and each.bias is not None:
+            each.bias.zero_()
+        if isinstance(each, nn.Linear):
+            each.weight.normal_(0, 0.01)
+            each.bias.fill_(1)
+
+
 def build(config: Config, image: tuple[int, int, int], classes: int, way: int, shot: int) -> Method:
     """Relation networks with fresh parameters.
 
@@ -134,6 +151,7 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
     encoder, norm = backbone(config.backbone, image), config.backbone.norm
     module.net = Maps(encoder)
     module.comparison = Comparison(encoder.map_shape, norm, config.filters, config.units)
+    start_layers(module)
     net, compare = stateless(module.net, "net."), stateless(module.comparison, "comparison.")
 
     def task(params: Params, episode: Episode, statistics: Statistics) -> tuple[Tensor, Tensor]:

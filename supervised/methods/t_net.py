@@ -6,7 +6,8 @@ probability of its own, drawn anew for every training task and the same in all i
 `metarl.preconditioners.TNet`.
 
 Differences from the paper: what is kept is V = T W, not W, which gives the same steps and another start to learn from;
-the head, whose outputs are classes, has no T, so that any number of ways will do; in testing the mask is its value
+the head, whose outputs are classes, has no T, so that any number of ways will do; a mask is a number between 0 and 1, not
+0 or 1 (the authors' code rounds it and passes the gradient through), and biases have none; in testing it is its value
 without noise; other differences are those of `metarl.supervised.methods.maml`.
 """
 

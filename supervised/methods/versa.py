@@ -9,9 +9,11 @@ from it,
 and the loss is -log p of the right class. Instead of weights, the scores they give are drawn: independent Gaussians with
 mean mu' f(x) and variance sigma^2' f(x)^2. Scores that are returned are log p.
 
-Differences from the paper: four blocks for photographs too (theirs has five); no dropout; support and query are
-normalised together in training and by averages in testing (theirs: each by its own batch, which makes it transductive);
-probabilities are averaged in predicting as well (their code averages exponentials of scores that are not normalised).
+Differences from the paper: four blocks for photographs too (theirs has five); a linear layer brings the flat maps to the
+size of the amortisation networks (theirs have it already, by pooling that rounds up); no dropout; weights start as
+PyTorch has them; support and query are normalised together in training and by averages in testing (theirs: each by its
+own batch, which makes it transductive); probabilities are averaged in predicting as well (their code averages
+exponentials of scores that are not normalised).
 In testing, noise is fixed: one draw for every class of the store and every sample.
 
 Legend: W ways (classes), N support images, M queries, D features, L samples.

@@ -2,15 +2,18 @@
 
 from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.vec_env import VecEnv
 
 from metarl.agents import preset
 from metarl.agents.experiment import Experiment
 from metarl.agents.rollouts import draw_lifetimes
 from metarl.agents.sb3_memory import MemoryTraining
 from metarl.agents.sb3_ppo import PPOTraining
+from metarl.agents.sb3_training import ScaledRewards
 
 WORLD = "metarl/PointNavigation-v0"
 TRAININGS = {"ppo": PPOTraining, "recurrent-ppo": MemoryTraining}
@@ -25,6 +28,45 @@ def test_reported_returns_are_those_of_the_world_whatever_the_values_say():
     assert training.model.rollout_buffer.rewards.sum() > 100
     assert -5 * 10 < metrics["rollout/ep_rew_mean"] < 0
     assert metrics["rollout/ep_len_mean"] == 5
+
+
+class Ends(VecEnv):
+    """Two worlds that pay 1 a step: episodes of 2 steps in the one, of 3 in the other."""
+
+    def __init__(self):
+        box = gymnasium.spaces.Box(-1, 1, (1,))
+        super().__init__(2, box, box)
+
+    def reset(self):
+        self.steps = np.zeros(2, int)
+        return np.zeros((2, 1))
+
+    def step_async(self, actions):
+        pass
+
+    def step_wait(self):
+        self.steps += 1
+        done = self.steps % [2, 3] == 0
+        return np.zeros((2, 1)), np.ones(2, np.float32), done, [{}, {}]
+
+    def close(self):
+        pass
+
+    def get_attr(self, name, indices=None):
+        return [None, None]
+
+    set_attr = env_method = env_is_wrapped = get_attr
+
+
+def test_an_episode_that_has_not_ended_is_not_reported():
+    worlds = ScaledRewards(Ends(), 0.5)
+    worlds.reset()
+    for _ in range(4):
+        assert worlds.step(np.zeros((2, 1)))[1].tolist() == [0.5, 0.5]
+    assert (worlds.returns.tolist(), worlds.lengths.tolist()) == ([2, 3], [2, 3])
+    worlds.reset()
+    worlds.step(np.zeros((2, 1)))
+    assert worlds.lengths.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("agent", ["ppo", "recurrent-ppo"])

@@ -8,6 +8,7 @@ import metarl
 from metarl import checkpoints
 from metarl.agents.agent import Agent
 from metarl.agents.configs import MetaPolicyGradient
+from metarl.agents.experiment import Experiment
 from metarl.agents.lives import episode_seeds
 from metarl.agents.rollouts import make_world
 from metarl.agents.starting import start_from
@@ -149,8 +150,9 @@ def test_a_perceptron_is_no_start_for_a_memory(tmp_path):
     with pytest.raises(ValueError, match="holds no policy"):
         trained("promp", tmp_path, 100, start_from=str(perceptron.path))
     first = trained("promp", tmp_path, 100)
-    module = training("promp", policy=lstm_policy(hidden=(5, 4))).module
-    start_from(module, first.path)
+    algorithm = training("promp", policy=lstm_policy(hidden=(5, 4)))
+    start_from(algorithm, Experiment("metarl/PointNavigation-v0", steps=1, start_from=str(first.path)))
+    module = algorithm.module
     assert torch.equal(
         module.policy.network.cell.weight_hh, tensors(first)["module.policy.network.cell.weight_hh"]
     )

@@ -67,9 +67,9 @@ def test_no_opponent_is_older_than_asked_for():
     assert {task["version"] for task in tasks} == set(range(6, 11))
 
 
-@pytest.mark.parametrize("body", ["mlp", "lstm"])
-def test_an_opponent_acts_as_the_learner_that_it_was_made_of(body):
-    made = training(body=body)
+@pytest.mark.parametrize(("body", "activation"), [("mlp", "tanh"), ("lstm", "tanh"), ("lstm", "relu")])
+def test_an_opponent_acts_as_the_learner_that_it_was_made_of(body, activation):
+    made = training(body=body, recurrent=replace(small().recurrent, activation=activation))
     made.collect(np.random.default_rng(0))
     arrays = of_learner(made.model)
     noiseless = arrays | {"log_std": np.full(8, -100.0, np.float32)}
@@ -107,6 +107,17 @@ def test_rewards_for_trying_fade_by_lifetimes_of_several_episodes():
         made.collect(np.random.default_rng(i))
         weights.append(made.env.world.shaping)
     assert weights == [1.0, 0.75, 0.5, 0.25]
+
+
+def test_an_opponent_that_is_kept_for_testing_is_not_trained_against():
+    experiment = Experiment(WORLD, world_options=OPTIONS | {"opponents": "zoo", "test_opponents": "zero"})
+    with pytest.raises(ValueError, match="test_opponents keeps 'zero' for testing"):
+        SelfPlayTraining(experiment, small(), torch.device("cpu"))
+
+
+def test_layers_that_no_opponent_has_are_refused():
+    with pytest.raises(ValueError, match="one layer of relu"):
+        small(body="lstm", recurrent=replace(small().recurrent, activation="relu", hidden=(4, 4)))
 
 
 def test_a_pool_whose_opponent_is_called_as_the_learner_is_refused(tmp_path):

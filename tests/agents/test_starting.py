@@ -12,11 +12,12 @@ from metarl.agents.experiment import Experiment
 from metarl.agents.experiments import open_run, train
 from metarl.agents.meta_policy_gradient import MetaPolicyGradientTraining
 from metarl.agents.sb3_ppo import PPOTraining
-from metarl.agents.starting import start_from, wrestlers_of
+from metarl.agents.starting import start_from
 from metarl.envs.contestants import contestant
 from metarl.envs.opponents import act
 
 WORLD = "metarl/HexapodLegFailure-v0"
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +29,21 @@ def walker(tmp_path_factory):
     return train("ppo", experiment, config, quiet=True)
 
 
-def learner(hidden=(16, 8)):
+def learner(hidden=(16, 8), **policy):
     config = preset("continuous-adaptation")
     sampling = replace(config.sampling, tasks=2, trajectories=2, horizon=20)
-    config = replace(config, policy=replace(config.policy, hidden=hidden), sampling=sampling)
+    config = replace(config, policy=replace(config.policy, hidden=hidden, **policy), sampling=sampling)
     return MetaPolicyGradientTraining(WORLD, config)
+
+
+def begin(training, path, world=WORLD, **options):
+    """Let a training begin by another run or a wrestler."""
+    start_from(training, Experiment(world=world, steps=1, start_from=str(path), world_options=options))
 
 
 def test_it_acts_and_values_as_the_policy_it_starts_from(walker):
     training, model = learner(), walker.agent
-    start_from(training.module, walker.path)
+    begin(training, walker.path)
     obs = np.random.default_rng(0).normal(size=(7, 37))
     seen = training.module.normalizer(torch.from_numpy(obs))
     mean, log_std = training.module.policy(seen)
@@ -51,7 +57,7 @@ def test_it_acts_and_values_as_the_policy_it_starts_from(walker):
 
 def test_no_context_changes_what_it_does_before_that_is_learned(walker):
     training = learner()
-    start_from(training.module, walker.path)
+    begin(training, walker.path)
     seen = torch.randn(7, 37)
     before = training.module.policy(seen)[0]
     with torch.no_grad():
@@ -64,7 +70,7 @@ def test_a_context_that_alone_adapts_can_be_learned(walker):
     sampling = replace(config.sampling, tasks=2, trajectories=2, horizon=20)
     config = replace(config, policy=replace(config.policy, hidden=(16, 8)), sampling=sampling)
     training = MetaPolicyGradientTraining(WORLD, config)
-    start_from(training.module, walker.path)
+    begin(training, walker.path)
     loss = training.loss(training.collect(np.random.default_rng(0)).data)[0]
     weight = training.module.policy.network.layers[0].weight
     (gradient,) = torch.autograd.grad(loss, [weight])
@@ -83,11 +89,11 @@ def test_a_run_that_starts_from_another_says_so_and_goes_on_by_itself(walker, tm
 
 def test_a_meta_policy_may_start_from_another(walker, tmp_path):
     first = learner()
-    start_from(first.module, walker.path)
+    begin(first, walker.path)
     experiment = Experiment(world=WORLD, steps=1, out=str(tmp_path), evaluate_every=0)
     trained = train("continuous-adaptation", experiment, first.config, quiet=True)
     second = learner()
-    start_from(second.module, trained.path)
+    begin(second, trained.path)
     weight = trained.agent.params["policy.network.layers.0.weight"]
     torch.testing.assert_close(
         dict(second.module.named_parameters())["policy.network.layers.0.weight"], weight
@@ -96,7 +102,7 @@ def test_a_meta_policy_may_start_from_another(walker, tmp_path):
 
 def test_other_sizes_are_refused_by_name(walker):
     with pytest.raises(ValueError, match=r"policy\.network.*same policy\.hidden"):
-        start_from(learner(hidden=(32, 8)).module, walker.path)
+        begin(learner(hidden=(32, 8)), walker.path)
 
 
 def test_a_policy_with_memory_is_refused(tmp_path):
@@ -106,7 +112,7 @@ def test_a_policy_with_memory_is_refused(tmp_path):
     experiment = Experiment(world=WORLD, steps=1, out=str(tmp_path), evaluate_every=0)
     trained = train("recurrent-ppo", experiment, config, quiet=True)
     with pytest.raises(ValueError, match=r"same policy\.body"):
-        start_from(learner().module, trained.path)
+        begin(learner(), trained.path)
 
 
 def small_ppo(**more):
@@ -126,7 +132,7 @@ def test_ppo_starts_from_a_run_of_ppo(walker, tmp_path):
     torch.testing.assert_close(got.stddev, wanted.stddev)
     assert trained.agent.policy.features_extractor.normalizer.count == (160 + 80)
     start = PPOTraining(experiment, small_ppo(), torch.device("cpu"))
-    start_from(start.module, walker.path)
+    begin(start, walker.path)
     torch.testing.assert_close(start.module.predict_values(obs), walker.agent.policy.predict_values(obs))
     torch.testing.assert_close(start.module.get_distribution(obs).distribution.mean, wanted.mean)
 
@@ -199,11 +205,11 @@ def wrestling(number=6):
 
 
 def test_ppo_starts_from_a_wrestler_of_the_zoo():
-    config = small_ppo(hidden=(64, 64))
-    training = PPOTraining(Experiment(world=SUMO, steps=1), config, torch.device("cpu"))
+    experiment = Experiment(world=SUMO, steps=1, world_options=CANONICAL)
+    training = PPOTraining(experiment, small_ppo(hidden=(64, 64)), CPU)
     torch.manual_seed(0)
     values = training.module.value_net.weight.clone()
-    start_from(training.module, "ant@7", wrestlers_of(SUMO, CANONICAL))
+    begin(training, "ant@7", SUMO, **CANONICAL)
     obs, wanted, log_std = wrestling()
     found = training.module.get_distribution(torch.from_numpy(obs)).distribution
     torch.testing.assert_close(found.mean.clamp(-1, 1), wanted, rtol=1e-4, atol=1e-4)
@@ -214,8 +220,8 @@ def test_ppo_starts_from_a_wrestler_of_the_zoo():
 def test_a_meta_policy_starts_from_a_wrestler_of_the_zoo():
     config = preset("continuous-adaptation")
     config = replace(config, policy=replace(config.policy, hidden=(64, 64)))
-    training = MetaPolicyGradientTraining(SUMO, config)
-    start_from(training.module, "ant@7", wrestlers_of(SUMO, CANONICAL))
+    training = MetaPolicyGradientTraining(SUMO, config, world_options=CANONICAL)
+    begin(training, "ant@7", SUMO, **CANONICAL)
     obs, wanted, _ = wrestling()
     found = training.module.policy(training.module.normalizer(torch.from_numpy(obs)))[0]
     torch.testing.assert_close(found.clamp(-1, 1), wanted, rtol=1e-4, atol=1e-4)
@@ -232,9 +238,10 @@ def test_a_meta_policy_starts_from_a_wrestler_of_the_zoo():
     ],
 )
 def test_what_is_no_start_is_refused(name, world, options, reason):
-    training = PPOTraining(Experiment(world=SUMO, steps=1), small_ppo(hidden=(64, 64)), torch.device("cpu"))
+    experiment = Experiment(world=world, steps=1, start_from=name, world_options=options)
+    training = PPOTraining(experiment, small_ppo(hidden=(64, 64)), CPU)
     with pytest.raises(ValueError, match=reason):
-        start_from(training.module, name, wrestlers_of(world, options))
+        start_from(training, experiment)
 
 
 def test_a_training_starts_from_a_wrestler(tmp_path):
@@ -264,7 +271,7 @@ def recurrent_learner():
 
 def test_a_memory_acts_and_values_as_the_one_it_starts_from(tmp_path):
     run, training = remembering(tmp_path), recurrent_learner()
-    start_from(training.module, run.path)
+    begin(training, run.path)
     module, obs = training.module, np.random.default_rng(0).normal(size=(9, 1, 37)).astype(np.float32)
     (memory,), values = module.policy.initial_memory(1), module.value.network.initial_memory(1)
     lstm = run.agent.policy.lstm_actor
@@ -287,4 +294,4 @@ def test_a_memory_acts_and_values_as_the_one_it_starts_from(tmp_path):
 def test_a_memory_of_another_kind_is_refused(tmp_path, changes):
     run = remembering(tmp_path, **changes)
     with pytest.raises(ValueError, match="start from a run of `recurrent-ppo --activation relu`"):
-        start_from(recurrent_learner().module, run.path)
+        begin(recurrent_learner(), run.path)

@@ -262,8 +262,9 @@ def test_divergence_ends_a_match_with_nothing_earned():
         ({"force_transform": "squares"}, "did you mean 'square'"),
         ({"horizon": 0}, "horizon must be at least 1"),
         ({"noise": -1.0}, "noise must not be negative"),
+        ({"tatami_size": 1.0}, "at least 1.15 m"),
         ({"shaping": -0.5}, "shaping must be a weight of 0 or more"),
-        ({"tatami_size": math.inf}, "mat must be positive"),
+        ({"tatami_size": math.inf}, "at least 1.15 m.*got inf"),
     ],
 )
 def test_mistakes_are_named(arguments, message):

@@ -48,11 +48,14 @@ def test_a_tournament_goes_on_from_what_was_played(capsys, tmp_path):
     assert "beats the next, %" in table
     stored = json.loads(out.read_text())
     assert stored["results"]["zero-spider zero-ant"] == [2, 2]
-    stored["results"]["zero-ant zero-bug"] = [1, 1]  # as if they had ended so
+    stored["results"]["zero-ant zero-bug"] = [1, 3]  # won and drawn, as if they had ended so
     out.write_text(json.dumps(stored))
     code, again, _ = run(capsys, *words)
     assert again != table
-    assert "| zero-ant    |         100 |          |      100 |" in again
+    assert "| zero-ant    |         100 |          |       50 |" in again
+    code, turned, _ = run(capsys, words[0], *words[3:0:-1], *words[4:])
+    assert "| zero-ant    |       50 |          |         100 |" in turned
+    assert json.loads(out.read_text()) == stored
     code, _, err = run(capsys, *words[:4], "--rounds", "3", "--out", str(out))
     assert code == 2
     assert "name another file by --out" in err

@@ -21,6 +21,7 @@ from metarl.supervised.methods.leo import inner_loop, penalties
 from metarl.supervised.training import optimizer_of
 from metarl.tasks import over_tasks
 from tests.supervised.methods.smooth import (
+    QUERY,
     SHOT,
     WAY,
     D,
@@ -126,11 +127,37 @@ def test_the_encoder_is_drawn_to_what_the_steps_make_of_its_codes():
 def noise_for(config, tasks, seed=7):
     draw = torch.Generator().manual_seed(seed)
     number, size = WAY * SHOT, 4
+
+    def kept(*shape):
+        return (torch.rand(tasks, *shape, size, generator=draw) < 0.7).to(D) / 0.7
+
     return Noise(
-        (torch.rand(tasks, number, size, generator=draw) < 0.7).to(D) / 0.7,
+        kept(number),
+        kept(config.steps + config.finetuning_steps, number),
+        kept(WAY * QUERY),
         torch.randn(tasks, WAY, SHOT, config.latent, generator=draw, dtype=D),
         torch.randn(tasks, config.steps + 1, WAY, SHOT, size, generator=draw, dtype=D),
     )
+
+
+def test_a_step_sees_the_features_that_its_own_draw_keeps():
+    """With none kept all scores are equal, and neither codes nor weights move."""
+    config = small()
+    params = made(config, "leo")[1]
+    support, labels = torch.randn(WAY * SHOT, 4, dtype=D), torch.arange(WAY).repeat_interleave(SHOT)
+    noise = Noise(*(each[0] for each in noise_for(config, 1)))
+    none = noise._replace(support=torch.zeros_like(noise.support))
+    fast, _ = inner_loop(config, params, support, labels, WAY, none)
+    torch.testing.assert_close(fast["code"], fast["start"], rtol=0, atol=0)
+    moved = []
+    for step in range(4):
+        only = none.support.clone()
+        only[step] = 1
+        found, _ = inner_loop(config, params, support, labels, WAY, noise._replace(support=only))
+        moved.append(
+            (not torch.equal(found["code"], fast["code"]), bool((found["weights"] != fast["weights"]).any()))
+        )
+    assert moved == [(True, True), (True, True), (False, True), (False, True)]
 
 
 def test_the_meta_gradient_in_testing_and_in_training_is_that_of_finite_differences():
@@ -185,7 +212,7 @@ def test_a_frozen_network_gives_the_features_of_testing(frozen, statistics):
     support, query = features.split([len(drawn.support[0]), len(drawn.query[0])])
     one = Noise(*(each[0] for each in noise))
     fast, spread = inner_loop(config, params, support, drawn.support_labels[0], WAY, one)
-    wanted = F.cross_entropy(scores_of(query, fast["weights"]), drawn.query_labels[0])
+    wanted = F.cross_entropy(scores_of(query * one.query, fast["weights"]), drawn.query_labels[0])
     found = method.stages[1].loss(params, (drawn, noise))[0]
     torch.testing.assert_close(found, wanted + penalties(config, params, fast, spread))
 
@@ -208,8 +235,12 @@ def test_episodes_leave_a_frozen_network_as_it_is():
 def test_training_draws_noise_of_the_shapes_it_needs():
     method, _ = made(small(dropout=0.5), "leo")
     _, noise = method.stages[1].draw(store(), torch.Generator().manual_seed(0), 0.0)
-    assert [tuple(each.shape) for each in noise] == [(12, 6, 4), (12, 3, 2, 3), (12, 3, 3, 2, 4)]
-    assert set(noise.kept.unique().tolist()) == {0.0, 2.0}
+    assert [tuple(each.shape) for each in noise] == [
+        *((12, 6, 4), (12, 4, 6, 4), (12, 45, 4)),
+        *((12, 3, 2, 3), (12, 3, 3, 2, 4)),
+    ]
+    for kept in (noise.kept, noise.support, noise.query):
+        assert set(kept.unique().tolist()) == {0.0, 2.0}
 
 
 def test_the_published_settings_follow_data_and_shots():

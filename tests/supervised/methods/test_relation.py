@@ -110,3 +110,13 @@ def test_the_papers_queries():
     wanted = {(5, 1): 19, (5, 5): 15, (20, 1): 10, (20, 5): 5}
     assert {each: preset("relation", "omniglot", *each).training.query for each in wanted} == wanted
     assert [preset("relation", "mini-imagenet", 5, shot).training.query for shot in (1, 5)] == [15, 10]
+
+
+def test_it_starts_as_the_authors_code_does():
+    torch.manual_seed(0)
+    module = build("relation", preset("relation", "omniglot", 5, 1), IMAGE, 10, 5, 1).module
+    conv, hidden = module.comparison.second.conv, module.comparison.hidden
+    assert conv.weight.std().item() == pytest.approx((2 / (9 * conv.out_channels)) ** 0.5, rel=0.02)
+    assert hidden.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert (hidden.bias == 1).all()
+    assert (module.comparison.last.bias == 1).all()
