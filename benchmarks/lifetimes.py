@@ -63,20 +63,32 @@ class Comparison:
     """What the agents live, one kind after the other; none: the world's own lifetimes."""
 
 
+ADAPTS = (
+    "continuous-adaptation --policy.context-size 0 --policy.minimum-std 0.01 --inner.steps 1 --inner.lr 0.001 "
+    "--inner.estimator lvc --outer.no-score-terms --inner.clip None --sampling.trajectories 2 --outer.lr 1e-4 "
+    "--outer.epochs 10 --outer.minibatches 6 --outer.before 1 --outer.max-grad-norm 2 --execution.importance none"
+)
+REMEMBERS = "--lr 3e-4 --batch-size 2000 --reward-scale 0.05 --target-kl 0.02"
+
 HEXAPOD = {
     "walker": Stage(
         "ppo --no-lifetimes --initial-std 0.4 --lr 5e-4 --steps 8000000", judged=False, shared=True
     ),
     "robust": Stage("ppo --lr 2e-4 --batch-size 2000 --steps 8000000", "walker", judged=False, shared=True),
-    "ppo": Stage("ppo --lr 1e-4 --batch-size 2000 --steps 2000000", "robust"),
-    "continuous-adaptation": Stage(
-        "continuous-adaptation --steps 2000000 --inner.steps 1 --inner.estimator lvc --outer.no-score-terms "
-        "--inner.clip None --inner.lr 0.001 --inner.context-lr 40 --sampling.trajectories 2 --outer.lr 1e-4 "
-        "--outer.epochs 10 --outer.minibatches 6 --outer.before 1 --outer.max-grad-norm 2 "
-        "--execution.importance none",
-        "robust",
+    "ppo-first": Stage("ppo --lr 1e-4 --batch-size 2000 --steps 2000000", "robust", judged=False),
+    "ppo": Stage("ppo --lr 1e-4 --batch-size 2000 --steps 1000000", "ppo-first"),
+    "continuous-adaptation": Stage(f"{ADAPTS} --steps 3000000", "robust"),
+    "rl2": Stage(f"rl2 --steps 3000000 --imitation 14 {REMEMBERS}", "robust"),
+    "recurrent-ppo-first": Stage(
+        f"recurrent-ppo --activation relu --steps 2000000 --imitation 14 {REMEMBERS}", "robust", judged=False
     ),
-    "rl2": Stage("rl2 --steps 2000000 --lr 3e-4 --imitation 14 --batch-size 2000", "robust"),
+    "recurrent-ppo": Stage(
+        f"recurrent-ppo --activation relu --steps 1000000 {REMEMBERS}", "recurrent-ppo-first"
+    ),
+    "continuous-adaptation-lstm": Stage(
+        f"{ADAPTS} --policy.body lstm --policy.hidden 64 64 --sampling.reward-scale 0.05 --steps 1000000",
+        "recurrent-ppo-first",
+    ),
 }
 
 

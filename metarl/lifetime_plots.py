@@ -43,10 +43,9 @@ def lifetime_curves(
     if not panels:
         raise ValueError("there is nothing to draw: no rows were given")
     across, down = min(COLUMNS, len(panels)), ceil(len(panels) / COLUMNS)
-    legend = 0.3 + 0.22 * ceil(len(methods := _methods(panels)) / across)
-    figure = new_figure(max(5.2, PANEL[0] * across), PANEL[1] * down + legend)
+    figure = new_figure(max(5.2, PANEL[0] * across), PANEL[1] * down)
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
-    styles = _styles(methods)
+    styles = _styles(_methods(panels))
     for axes, (group, lines) in zip(grid, panels.items(), strict=False):
         for method, points in lines.items():
             _draw(axes, points, styles[method], method)
@@ -81,7 +80,14 @@ def _name(figure: Any, grid: Any, panels: int, across: int, ylabel: str, title: 
     for axes in grid[:panels]:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(name, handle)
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=across, frameon=False)
+    for columns in range(across, 0, -1):  # as many as the figure is wide enough for
+        legend = figure.legend(
+            handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False
+        )
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
+    figure.set_figheight(figure.get_figheight() + 0.3 + 0.22 * ceil(len(handles) / columns))
 
 
 def _methods(panels: Mapping[str, Mapping[str, Any]]) -> list[str]:

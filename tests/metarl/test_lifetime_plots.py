@@ -69,6 +69,17 @@ def test_the_legend_hides_no_data(tmp_path, figures, groups):
         assert figure.bbox.contains(*axes.get_window_extent().min)
 
 
+@pytest.mark.parametrize("length", [10, 30, 60])
+def test_the_legend_fits_the_picture(tmp_path, figures, length):
+    methods = [f"{i}{'m' * length}" for i in range(8)]
+    lifetime_curves(rows(["a", "b", "c", "all"], methods), tmp_path / "l.png")
+    (figure,) = figures
+    figure.canvas.draw()
+    legend = figure.legends[0].get_window_extent()
+    assert figure.bbox.x0 <= legend.x0 < legend.x1 <= figure.bbox.x1
+    assert figure.bbox.y0 <= legend.y0
+
+
 def test_nothing_to_draw(tmp_path):
     with pytest.raises(ValueError, match="nothing to draw"):
         lifetime_curves([], tmp_path / "l.png")
