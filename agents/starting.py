@@ -87,7 +87,7 @@ def _start_meta_policy(module: MetaParameters, source: Source, wanted: Manner) -
             f"{path} holds no policy that {type(module).__name__} could start from: train with the same policy.body"
         )
     _check_manner(source, wanted, ("activation", "whitened", "spread"), "policy.")
-    _check_noise(source, wanted)
+    _keep_noise(source, wanted)
     _rescale_values(source, wanted)
     for name, value in _renamed(source, module).items():
         if name not in own or name.startswith("rule."):
@@ -145,7 +145,7 @@ def _check_frame(source: Source, experiment: Experiment) -> None:
         )
 
 
-def _check_noise(source: Source, wanted: Manner) -> None:
+def _keep_noise(source: Source, wanted: Manner) -> None:
     """Refuse a policy whose actions a meta-policy would make noisier; let its standard deviations be those it has."""
     for name in ("log_std", "policy.log_std"):
         if name not in source.tensors:
