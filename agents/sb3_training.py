@@ -23,6 +23,7 @@ from metarl.agents.rollouts import draw_lifetimes, draw_tasks, one_torch_thread
 from metarl.training import Batch
 
 EPOCHS = "epochs"
+"""What the number of epochs is called in an optimiser's state."""
 Draw = Callable[[VectorEnv, int, str, np.random.Generator], list[dict]]
 """Draws tasks of a split: `draw(env, num, split, rng)`."""
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metarl import checkpoints
 from metarl.agents.baselines import value_unit
-from metarl.agents.imitation import GaitTeacher
+from metarl.agents.imitation import LAYERS, WHITENING, GaitTeacher
 from metarl.runs import Run
 
 GAIT = "gait-"
@@ -140,9 +140,8 @@ def _of_wrestler(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
     for kind in ("weight", "bias"):
         found[f"action_net.{kind}"] = arrays[f"layers.{depth}.{kind}"]
         for i in range(depth):
-            found[f"mlp_extractor.policy_net.{2 * i}.{kind}"] = arrays[f"layers.{i}.{kind}"]
-    whitening = "features_extractor.normalizer."
-    found[f"{whitening}count"] = torch.tensor(float(SEEN), dtype=torch.float64)
-    found[f"{whitening}mean"] = arrays["obs_mean"].double()
-    found[f"{whitening}squares"] = SEEN * arrays["obs_std"].double().square()
+            found[f"{LAYERS}{2 * i}.{kind}"] = arrays[f"layers.{i}.{kind}"]
+    found[f"{WHITENING}count"] = torch.tensor(float(SEEN), dtype=torch.float64)
+    found[f"{WHITENING}mean"] = arrays["obs_mean"].double()
+    found[f"{WHITENING}squares"] = SEEN * arrays["obs_std"].double().square()
     return found
