@@ -23,9 +23,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from meta_gradient import spread
+from speed_tables import cuda_graphs
 
 from metarl.configs import write_json
-from metarl.plots import markdown_table
 from metarl.provenance import measurement
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.experiment import FewShotExperiment
@@ -115,19 +115,6 @@ def measure(method: str, data: str, args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """A Markdown table of medians."""
-    rows = [
-        [each["data"], each["method"]]
-        + [f"{1e3 * each['spread'][name]['median']:.1f}" for name in ("anew", "recorded")]
-        + [f"{each['ratio']['median']:.2f}"]
-        for each in results
-    ]
-    return markdown_table(
-        ["images of", "method", "launched anew, ms", "recorded, ms", "anew / recorded"], rows
-    )
-
-
 def main() -> None:
     """Measure, print, write the JSON."""
     methods = [name for name in METHODS if name != UNTRAINED]
@@ -148,7 +135,7 @@ def main() -> None:
         for method in args.methods:
             record["results"].append(measure(method, data, args))
             write_json(args.out, record)
-    print(f"\n{table(record['results'])}\n\nwritten: {args.out}")
+    print(f"\n{cuda_graphs([record])}\n\nwritten: {args.out}")
 
 
 if __name__ == "__main__":

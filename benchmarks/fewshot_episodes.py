@@ -3,10 +3,10 @@
     python benchmarks/fewshot_episodes.py --learn2learn PATH_OF_A_CHECKOUT_WITH_ITS_EXTENSIONS_BUILT
 
 All draw from the same images in memory (random bytes: 1,200 classes of 20 images of 28x28), one episode at a time. The
-peers' samplers run as their documentation shows, in this process: easyfsl's TaskSampler under a DataLoader without
-workers, learn2learn's Taskset with fused ways and shots. They train Conv4-64 of torch's own layers, metarl trains its
-own, once more with convolutions in bfloat16. Peers that are not installed are left out. Contenders run interleaved in
-random order.
+peers' samplers run as their documentation shows: easyfsl's TaskSampler under a DataLoader without workers, learn2learn's
+Taskset with fused ways and shots. They train Conv4-64 of torch's own layers, metarl trains its own, once more with
+convolutions in bfloat16. Each library has a process of its own, and metarl keeps freed memory in its, as `metarl fewshot
+train` does. Peers that are not installed are left out. Contenders run interleaved in random order.
 """
 
 import argparse
@@ -19,6 +19,9 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -40,6 +43,8 @@ from metarl.tasks import over_tasks
 SHAPES = {"5-way 1-shot": (5, 1, 15), "20-way 5-shot": (20, 5, 15), "60-way 1-shot": (60, 1, 5)}
 """Way, shot, queries of each class."""
 CLASSES, IMAGES = 1200, 20
+LOW = "metarl bfloat16"
+"""The contender whose convolutions multiply in bfloat16."""
 Episodes = Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]
 """Support images, their labels, query images, their labels."""
 
@@ -88,7 +93,8 @@ def easyfsl_episodes(store: ClassStore, way: int, shot: int, query: int) -> Epis
 
 def learn2learn_episodes(store: ClassStore, way: int, shot: int, query: int) -> Episodes:
     """learnables/learn2learn."""
-    data, transforms = (importlib.import_module(f"learn2learn.data{part}") for part in ("", ".transforms"))
+    names = ("utils", "data", "data.transforms")  # the second asks for the first as an attribute
+    _, data, transforms = (importlib.import_module(f"learn2learn.{name}") for name in names)
     images = data.MetaDataset(InMemory(store))
     steps = [
         transforms.FusedNWaysKShots(images, n=way, k=shot + query),
@@ -174,8 +180,8 @@ def metarl_training(
 # --------------------------------------------------------------------------------------------- measurement
 
 
-def find_peers(learn2learn: Path | None) -> list[str]:
-    """The contenders that can be imported, without the parts of peers that need packages not used here."""
+def make_importable(learn2learn: Path | None) -> None:
+    """Let the samplers of peers be imported without those of their parts that need packages not used here."""
     if learn2learn:
         package = types.ModuleType("learn2learn")
         package.__path__ = [str(learn2learn / "learn2learn")]
@@ -183,6 +189,11 @@ def find_peers(learn2learn: Path | None) -> list[str]:
     if importlib.util.find_spec("torchvision") is None:
         sys.modules["easyfsl.datasets"] = types.ModuleType("easyfsl.datasets")
         sys.modules["easyfsl.datasets"].FewShotDataset = Dataset
+
+
+def libraries(learn2learn: Path | None) -> list[str]:
+    """This one, and the peers that can be imported."""
+    make_importable(learn2learn)
     found = ["metarl"]
     for name, modules in (
         ("easyfsl", ("easyfsl.samplers.task_sampler",)),
@@ -206,25 +217,52 @@ def rate(call: Callable[[], object], seconds: float) -> float:
     return calls / (time.perf_counter() - began)
 
 
-def measure(
-    shape: tuple[int, int, int], store: ClassStore, names: list[str], args: argparse.Namespace
-) -> dict:
-    """Rates of all rounds, by what is measured and contender."""
+def contender(what: str, name: str, shape: tuple[int, int, int], store: ClassStore) -> Callable[[], object]:
+    """What is called over and over: one episode drawn, or drawn and trained on."""
+    if what == "training" and name.startswith("metarl"):
+        return metarl_training(store, *shape, low=name == LOW)
+    episodes = SAMPLERS[name](store, *shape)
+    return partial(next, episodes) if what == "drawing" else usual_training(episodes, shape[0])
+
+
+def serve(requests: Connection, library: str, learn2learn: Path | None, threads: int | None) -> None:
+    """A process in which one library is measured, set up as its own programs set theirs up.
+
+    Takes (shape, what, name, seconds), answers with calls per second; None ends it.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    if library == "metarl":
+        keep_freed_memory()  # as `metarl fewshot train` does
+    else:
+        make_importable(learn2learn)
     torch.manual_seed(0)
-    streams = {name: SAMPLERS[name](store, *shape) for name in names}
-    contenders = {("drawing", name): (lambda s=stream: next(s)) for name, stream in streams.items()}
-    for name, stream in streams.items():
-        ours = name == "metarl"
-        update = metarl_training(store, *shape) if ours else usual_training(stream, shape[0])
-        contenders["training", name] = update
-    contenders["training", "metarl bfloat16"] = metarl_training(store, *shape, low=True)
+    store, calls = random_store(), {}
+    while (request := requests.recv()) is not None:
+        shape, what, name, seconds = request
+        if (shape, what, name) not in calls:
+            calls[shape, what, name] = contender(what, name, SHAPES[shape], store)
+            calls[shape, what, name]()
+        requests.send(rate(calls[shape, what, name], seconds))
+
+
+def random_store() -> ClassStore:
+    """Images of random bytes."""
+    images = torch.randint(0, 256, (CLASSES * IMAGES, 1, 28, 28), dtype=torch.uint8)
+    starts = torch.arange(0, CLASSES * IMAGES + 1, IMAGES)
+    return ClassStore(images, starts, [str(c) for c in range(CLASSES)])
+
+
+def measure(servers: dict[str, Connection], shape: str, args: argparse.Namespace) -> dict[str, dict]:
+    """Calls per second in every round, by what is measured and contender."""
+    contenders = [(what, name) for what in ("drawing", "training") for name in servers]
+    contenders.append(("training", LOW))
     rates: dict[str, dict[str, list[float]]] = {"drawing": {}, "training": {}}
-    for call in contenders.values():
-        call()
     for _ in range(args.rounds):
-        for what, name in random.sample(list(contenders), len(contenders)):
-            found = rate(contenders[what, name], args.seconds)
-            rates[what].setdefault(name, []).append(found)
+        for what, name in random.sample(contenders, len(contenders)):
+            server = servers[name.partition(" ")[0]]
+            server.send((shape, what, name, args.seconds))
+            rates[what].setdefault(name, []).append(server.recv())
     return rates
 
 
@@ -239,26 +277,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each contender in each round")
     parser.add_argument("--threads", type=int, help="torch's intra-op threads; default: torch's own")
-    parser.add_argument("--keep-memory", action="store_true", help="keep freed memory, for all contenders")
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent / "results" / "fewshot_episodes.json"
-    )
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "episodes.json")
     args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    if args.keep_memory:
-        keep_freed_memory()
-    names = find_peers(args.learn2learn)
-    bytes_ = torch.randint(0, 256, (CLASSES * IMAGES, 1, 28, 28), dtype=torch.uint8)
-    store = ClassStore(
-        bytes_, torch.arange(0, CLASSES * IMAGES + 1, IMAGES), [str(c) for c in range(CLASSES)]
-    )
-    load, results = os.getloadavg(), {}
-    for name, shape in SHAPES.items():
-        results[name] = measure(shape, store, names, args)
-        for what, rates in results[name].items():
+    context, servers, load, results = get_context("spawn"), {}, os.getloadavg(), {}
+    for name in libraries(args.learn2learn):
+        servers[name], requests = context.Pipe()
+        context.Process(
+            target=serve, args=(requests, name, args.learn2learn, args.threads), daemon=True
+        ).start()
+    for shape in SHAPES:
+        results[shape] = measure(servers, shape, args)
+        for what, rates in results[shape].items():
             shown = ", ".join(f"{each} {statistics.median(found):.1f}" for each, found in rates.items())
-            print(f"{name:14s} {what:9s} episodes/s: {shown}", flush=True)
+            print(f"{shape:14s} {what:9s} episodes/s: {shown}", flush=True)
+    for server in servers.values():
+        server.send(None)
     record = {
         **measurement("easyfsl", "learn2learn"),
         "load_average": {"before": load, "after": os.getloadavg()},

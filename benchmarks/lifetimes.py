@@ -24,8 +24,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
-from tables import lived
+from learning_tables import lived
 
 from metarl.agents.experiments import open_run
 from metarl.agents.lifetime_evaluation import LifetimeEvaluation, read
@@ -65,8 +66,8 @@ class Comparison:
 
 ADAPTS = (
     "continuous-adaptation --policy.context-size 0 --policy.minimum-std 0.01 --inner.steps 1 --inner.lr 0.001 "
-    "--inner.estimator lvc --outer.no-score-terms --inner.clip None --sampling.trajectories 2 --outer.lr 1e-4 "
-    "--outer.epochs 10 --outer.minibatches 6 --outer.before 1 --outer.max-grad-norm 2 --execution.importance none"
+    "--inner.estimator lvc --outer.no-score-terms --inner.clip None --outer.lr 1e-4 --outer.epochs 10 "
+    "--outer.minibatches 6 --outer.before 1 --outer.max-grad-norm 2 --execution.importance none"
 )
 REMEMBERS = "--lr 3e-4 --batch-size 2000 --reward-scale 0.05 --target-kl 0.02"
 
@@ -77,7 +78,7 @@ HEXAPOD = {
     "robust": Stage("ppo --lr 2e-4 --batch-size 2000 --steps 8000000", "walker", judged=False, shared=True),
     "ppo-first": Stage("ppo --lr 1e-4 --batch-size 2000 --steps 2000000", "robust", judged=False),
     "ppo": Stage("ppo --lr 1e-4 --batch-size 2000 --steps 1000000", "ppo-first"),
-    "continuous-adaptation": Stage(f"{ADAPTS} --steps 3000000", "robust"),
+    "continuous-adaptation": Stage(f"{ADAPTS} --sampling.trajectories 2 --steps 3000000", "robust"),
     "rl2": Stage(f"rl2 --steps 3000000 --imitation 14 {REMEMBERS}", "robust"),
     "recurrent-ppo-first": Stage(
         f"recurrent-ppo --activation relu --steps 2000000 --imitation 14 {REMEMBERS}", "robust", judged=False
@@ -86,7 +87,8 @@ HEXAPOD = {
         f"recurrent-ppo --activation relu --steps 1000000 {REMEMBERS}", "recurrent-ppo-first"
     ),
     "continuous-adaptation-lstm": Stage(
-        f"{ADAPTS} --policy.body lstm --policy.hidden 64 64 --sampling.reward-scale 0.05 --steps 1000000",
+        f"{ADAPTS} --policy.body lstm --policy.hidden 64 64 --sampling.trajectories 2 --sampling.reward-scale 0.05 "
+        "--steps 1000000",
         "recurrent-ppo-first",
     ),
 }
@@ -124,6 +126,18 @@ def games(start: str) -> dict[str, Stage]:
             "--discount 0.995 --reward-scale 0.01",
             "first",
             options=plays(3),
+        ),
+        "recurrent-ppo-first": Stage(
+            "recurrent-ppo --activation relu --steps 700000 --imitation 8 --environments 4 --lr 3e-4 --batch-size 1000 "
+            "--epochs 16 --discount 0.995 --reward-scale 0.01 --target-kl 0.02",
+            "first",
+            judged=False,
+            options=plays(3),
+        ),
+        "continuous-adaptation-lstm": Stage(
+            f"{ADAPTS} --policy.body lstm --policy.hidden 64 64 --sampling.tasks 24 --sampling.trajectories 4 "
+            "--sampling.discount 0.995 --sampling.reward-scale 0.01 --execution.buffer 12 --steps 500000",
+            "recurrent-ppo-first",
         ),
     }
 
@@ -243,7 +257,14 @@ def lived_before(run: Run, lifetimes: int, schedule: dict | None) -> LifetimeEva
         return None
     found = read(run.path / "lifetimes.json")
     same = all(scores.shape[1] == lifetimes for scores in found.scores.values())
-    return found if same and found.protocol.get("schedule") == schedule else None
+    experiment = open_run(run.path).experiment
+    world = gymnasium.make_vec(
+        experiment.world, 1, vectorization_mode="vector_entry_point", **experiment.world_options
+    )
+    split = world.unwrapped.tasks.split_hash  # another one where wrestlers were added since
+    world.close()
+    known = found.protocol.get("schedule"), found.protocol["split_hash"]
+    return found if same and known == (schedule, split) else None
 
 
 def _kept(measures: Mapping[str, list]) -> dict[str, list]:

@@ -1,14 +1,12 @@
-import importlib.util
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-spec = importlib.util.spec_from_file_location(
-    "tables", Path(__file__).parents[2] / "benchmarks" / "tables.py"
-)
-tables = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tables)
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+tables, learning_tables = importlib.import_module("tables"), importlib.import_module("learning_tables")
 
 PAGE = "# Page\n<!-- results:learning -->\nold\n<!-- end -->\nrest\n<!-- results:worlds -->\nkept\n<!-- end -->\n"
 RUN = {
@@ -132,13 +130,13 @@ def test_lifetimes_are_shown_by_episode_and_games_by_the_rounds_won():
         lines = [line for line in text.splitlines() if line.startswith("| ppo")]
         return [cell.strip() for cell in lines[0].split("|")[2:-1]]
 
-    assert cells(tables.lived([run(1, [1.0, 3.0]), run(2, [3.0, 5.0])])) == [
+    assert cells(learning_tables.lived([run(1, [1.0, 3.0]), run(2, [3.0, 5.0])])) == [
         "2.000 [2.000, 2.000]",
         "4.000 [4.000, 4.000]",
     ]
     game = {"schedule": "rising-versions", "rounds": 4, "episodes_per_round": 2}
     won = run(1, [0.0] * 8, [1, 0, 1, 1, -1, 1, -1, -1], game)  # rounds won, won, drawn, lost
-    text = tables.lived([won])
+    text = learning_tables.lived([won])
     assert "2 episodes per round" in text
     assert [cell.split()[0] for cell in cells(text)] == ["1.000", "1.000", "0.000", "0.000"]
     stages = {"ppo": {"flags": "ppo --lr 1", "after": "first"}}

@@ -1,0 +1,79 @@
+"""Tables of few-shot accuracy, and of MLAP's certificates."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from origin import machine, source
+
+from metarl.plots import markdown_table
+from metarl.supervised.benchmark_table import published_for
+
+
+def mlap(found: list[Mapping[str, Any]]) -> str:
+    """Errors on new tasks beside what was certified: means over the new tasks."""
+    (only,) = found
+    rows = []
+    for row in only["rows"]:
+        shares = [
+            f"{100 * np.mean(row[key]):.1f}" if key in row else ""
+            for key in ("error", "gibbs_error", "bound")
+        ]
+        rows.append([row["environment"], row["method"], row["tasks"], *shares])
+    heads = ["tasks with", "method", "training tasks", "error, %", "of drawn weights, %", "certified, %"]
+    return markdown_table(heads, rows) + source(only)
+
+
+def fewshot(found: list[Mapping[str, Any]]) -> str:
+    """Accuracy of each run on test episodes by the method's own normalisation mode, and half its 95 % interval.
+
+    What is published stands in brackets, and where it comes from below.
+    """
+    rows, commands, sources = [], [], []
+    kinds = sorted(
+        {row["kind"] for each in found for run in each["runs"] for row in run["rows"]}, key=_by_way
+    )
+    for run in sorted((run for each in found for run in each["runs"]), key=_by_data_and_method):
+        experiment = run["config"]["experiment"]
+        data, aim = experiment["data"], f"{experiment['way']}w{experiment['shot']}s"
+        mode = next(iter(run["rows"][0]["accuracies"]))
+        beside = published_for(run["method"], data, mode in ("joint", "transductive"), own=True)
+        cells = {row["kind"]: _accuracies(row["accuracies"]) for row in run["rows"]}
+        if beside is not None:
+            kind = " (transductive)" if beside["transductive"] else ""
+            sources.append(f"- {run['method']}: {beside['source']}; {beside['protocol']}{kind}")
+            for name, other in beside["accuracy"].items():
+                cells[name] = f"{cells[name]} ({other['accuracy']})" if name in cells else ""
+        rows.append([data, run["method"], aim, mode, *(cells.get(kind, "") for kind in kinds), run["seed"]])
+        commands.append(f"- `{run['training']}`{_longer(run)}, {run['minutes']:.0f} min, {_commits(run)}")
+    heads = ["data", "method", "chosen by", "normalised by", *kinds, "seed"]
+    parts = [markdown_table(heads, rows), "\n".join(commands)]
+    if sources:
+        parts.append("Published numbers:\n\n" + "\n".join(dict.fromkeys(sources)))
+    return "\n\n".join(parts)
+
+
+def _by_way(kind: str) -> tuple[int, str]:
+    """Ways first, then shots; what is no such setting comes last."""
+    return len(kind), kind
+
+
+def _by_data_and_method(run: Mapping[str, Any]) -> tuple[str, str]:
+    return run["config"]["experiment"]["data"], run["method"]
+
+
+def _longer(run: Mapping[str, Any]) -> str:
+    """For how many episodes a run was trained, where that is not what its command says."""
+    episodes = run.get("episodes")
+    asked = run["config"]["experiment"].get("episodes")
+    return "" if episodes in (None, asked) else f" and `--resume`, {episodes:,} episodes in all"
+
+
+def _commits(run: Mapping[str, Any]) -> str:
+    return machine(run, ", ".join(dict.fromkeys(each["commit"][:9] for each in run["git"])))
+
+
+def _accuracies(by_mode: Mapping[str, list[float]]) -> str:
+    """Of the first mode, in percent."""
+    values = np.array(next(iter(by_mode.values())))
+    return f"{100 * values.mean():.1f} ± {100 * 1.96 * values.std(ddof=1) / len(values) ** 0.5:.1f}"
