@@ -99,6 +99,7 @@ class AgentRun:
         protocol = {
             "agent": self.name,
             "world": self.experiment.world,
+            "world_options": self.experiment.world_options,
             "split": split,
             "split_hash": algorithm.env.tasks.split_hash if hasattr(algorithm.env, "tasks") else None,
             "inner_steps": inner_steps,

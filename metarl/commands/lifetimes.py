@@ -24,7 +24,12 @@ def evaluate_lifetimes(options: Any) -> int:
     trained = [AgentRun(run) for folder in options.runs for run in runs_in(folder)]
     found = [
         each.evaluate_lifetimes(
-            options.lifetimes, options.split, options.methods or None, options.seed, lifetime=schedule
+            options.lifetimes,
+            options.split,
+            options.methods or None,
+            options.seed,
+            lifetime=schedule,
+            quiet=options.quiet,
         )
         for each in trained
     ]

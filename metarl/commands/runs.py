@@ -37,6 +37,8 @@ class Evaluate:
     """Schedule of the lifetimes as JSON, e.g. '{"schedule": "drift", "episodes": 10}'; unset, the world's own."""
     out: str | None = None
     """Picture of the lifetimes; unset, lifetimes.png in the folder of the run, or in that which all runs share."""
+    quiet: bool = False
+    """Show no progress of the lifetimes."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def _refuse_flags_of_lifetimes(options: Evaluate) -> None:
         raise ValueError(
             f"got {len(options.runs)} runs, expected one; several can be judged by --lifetimes N"
         )
-    for name in ("methods", "lifetime", "out"):
+    for name in ("methods", "lifetime", "out", "quiet"):
         if getattr(options, name):
             raise ValueError(f"--{name} goes with --lifetimes N")
 
