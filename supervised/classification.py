@@ -15,6 +15,7 @@ from metarl import distributed
 from metarl.names import unknown
 from metarl.supervised.augmentation import affine, crop, flip, resized_crop
 from metarl.supervised.class_store import ClassStore
+from metarl.supervised.methods.config import EpisodicTraining
 from metarl.supervised.methods.method import Params, Stage
 
 
@@ -87,7 +88,13 @@ def classification_loss(
     return F.cross_entropy(logits, batch.labels), {"classification_accuracy": right}
 
 
-def classification_stage(net: Callable[..., Tensor], batch: int, augment: str, share: float) -> Stage:
+def classification_stage(
+    net: Callable[..., Tensor],
+    batch: int,
+    augment: str,
+    share: float,
+    optimizer: EpisodicTraining | None = None,
+) -> Stage:
     """A part of the training that classifies all training classes.
 
     Args:
@@ -95,10 +102,12 @@ def classification_stage(net: Callable[..., Tensor], batch: int, augment: str, s
         batch: Images of one update.
         augment: A key of `AUGMENTATIONS`.
         share: Of the training's updates.
+        optimizer: Of this part alone, of the network and its head; unset, the training's.
 
     Raises:
         ValueError: The augmentation is unknown.
     """
     if augment not in AUGMENTATIONS:
         raise unknown("augmentation", augment, AUGMENTATIONS)
-    return Stage(partial(draw_batch, batch=batch, augment=augment), partial(classification_loss, net), share)
+    draw, loss = partial(draw_batch, batch=batch, augment=augment), partial(classification_loss, net)
+    return Stage(draw, loss, share, optimizer, ("*",) if optimizer is None else ("net.*", "head.*"))

@@ -4,9 +4,8 @@ First a network with a linear head classifies all training classes (see `classif
 dropped, and the network is trained on episodes: a query belongs to a class with probability
 softmax_w(s cos(f(q), c_w)), c_w the mean of the class's support features, with a learned scale s.
 
-Differences from the paper: those of `classifier_baseline`; SGD goes on with the momentum that it has at the end of the
-first part; the best state in validation may be of either part. The scale is learned as s = s_0 exp(t) from t = 0, so
-that weight decay draws it to its start and not to 0.
+Differences from the paper: those of `classifier_baseline`; the best state in validation may be of either part. The scale
+is learned as s = s_0 exp(t) from t = 0, so that weight decay draws it to its start and not to 0.
 
 Legend: W ways (classes), S shots, Q queries of each class.
 """
@@ -40,7 +39,7 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
     """
     module = nn.Module()
     module.net = backbone(config.backbone, image)
-    if config.pretraining:
+    if config.pretraining.share:
         module.head = nn.Linear(module.net.feature_size, classes)
     if config.learn_scale:
         module.log_factor = nn.Parameter(torch.zeros(()))
@@ -53,7 +52,8 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
         scores = scale * cosine_similarities(query, means)
         return F.cross_entropy(scores, episode.query_labels), scores
 
-    if not config.pretraining:
+    first = config.pretraining
+    if not first.share:
         return Method(module, task, embeds=True)
-    stage = classification_stage(net, config.batch, config.augment, config.pretraining)
+    stage = classification_stage(net, first.batch, first.augment, first.share, first.as_training())
     return Method(module, task, (stage,), embeds=True)

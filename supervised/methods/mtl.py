@@ -30,7 +30,7 @@ from metarl.supervised.classification import Labelled, classification_loss, draw
 from metarl.supervised.episode_stage import episode_stage
 from metarl.supervised.episodes import Episode
 from metarl.supervised.inner_loop import adapted, in_testing, learner, sgd, with_ways
-from metarl.supervised.methods.config import EpisodicTraining, InnerLoop, Statistics
+from metarl.supervised.methods.config import InnerLoop, Statistics
 from metarl.supervised.methods.method import Method, Params, Stage
 from metarl.supervised.presets.mtl import Config
 from metarl.supervised.task_kinds import accuracy_of, query_loss
@@ -151,14 +151,7 @@ def _pretraining(config: Config, net: Callable[..., Tensor]) -> Stage:
         partial(draw_batch, batch=own.batch, augment=own.augment),
         loss,
         own.share,
-        EpisodicTraining(
-            optimizer=own.optimizer,
-            lr=own.lr,
-            momentum=own.momentum,
-            weight_decay=own.weight_decay,
-            decay=own.decay,
-            milestones=own.milestones,
-        ),
+        own.as_training(),
         ("net.*", "classifier.*"),
     )
 

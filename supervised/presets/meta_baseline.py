@@ -4,26 +4,11 @@ from dataclasses import dataclass, field
 
 from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
-from metarl.supervised.presets.classifier_baseline import (
-    OPTIMISERS,
-    Augment,
-    backbone_for,
-    batch_for,
-    check,
-    milestones_for,
-)
+from metarl.supervised.presets.classifier_baseline import OPTIMISERS, backbone_for, batch_for, milestones_for
+from metarl.supervised.presets.pretraining import Pretraining
 
 PRETRAINING = 0.88
 """Share of the updates in the paper: 100 epochs of 300 batches, then 20 of 200."""
-
-
-def _training(data: str, pretraining: float) -> EpisodicTraining:
-    milestones = tuple(share * pretraining for share in milestones_for(data))
-    if len(milestones) == 1:  # episodes begin with a hundredth of the first step size in any case
-        milestones += (pretraining,)
-    return EpisodicTraining(
-        query=15, tasks=4, decay=0.1, milestones=milestones, **OPTIMISERS[characters(data)]
-    )
 
 
 @dataclass(frozen=True)
@@ -32,24 +17,20 @@ class Config:
 
     backbone: Backbone = field(default_factory=Backbone)
     """Network from images to features."""
-    training: EpisodicTraining = field(default_factory=lambda: _training("omniglot", PRETRAINING))
-    """Episodes and optimiser, which is that of both parts: who changes `pretraining` moves the milestones along, so that
-    the step size on episodes is a hundredth of the first one."""
-    pretraining: float = PRETRAINING
-    """Share of the updates that classify all training classes; 0 for episodes only."""
-    batch: int = 128
-    """Images of such an update."""
-    augment: Augment = "affine"
-    """Random changes of these images."""
+    training: EpisodicTraining = field(default_factory=lambda: EpisodicTraining(query=15, tasks=4, lr=1e-4))
+    """Episodes and optimiser of part 2; milestones are shares of its updates."""
+    pretraining: Pretraining = field(
+        default_factory=lambda: Pretraining(PRETRAINING, decay=0.1, milestones=(0.9,))
+    )
+    """Part 1, with an optimiser of its own; `share` 0 for episodes only."""
     scale: float = 10.0
     """What cosines are multiplied by before the softmax, at first."""
     learn_scale: bool = True
     """Whether episodes change it."""
 
     def __post_init__(self):
-        check(self.batch, self.augment, self.scale)
-        if not 0 <= self.pretraining < 1:
-            raise ValueError(f"pretraining={self.pretraining}, expected a share from 0 to below 1")
+        if not self.scale > 0:
+            raise ValueError(f"scale={self.scale}, expected a number above 0")
 
 
 def config_for(data: str, way: int, shot: int) -> Config:
@@ -62,5 +43,13 @@ def config_for(data: str, way: int, shot: int) -> Config:
     """
     if characters(data):
         return Config()
-    share = 0.96 if data == "tiered-imagenet" else PRETRAINING
-    return Config(backbone_for(data), _training(data, share), share, batch_for(data), "resized_crop")
+    first = Pretraining(
+        0.96 if data == "tiered-imagenet" else PRETRAINING,
+        batch_for(data),
+        "resized_crop",
+        decay=0.1,
+        milestones=milestones_for(data),
+        **OPTIMISERS[False],
+    )
+    episodes = EpisodicTraining(query=15, tasks=4, **{**OPTIMISERS[False], "lr": 1e-3})
+    return Config(backbone_for(data), episodes, first)

@@ -1,46 +1,11 @@
 """Settings of MTL (Sun et al. 2019), those of the authors' PyTorch code where it differs from their first."""
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining, InnerLoop
-from metarl.supervised.presets.classifier_baseline import OPTIMISERS, Augment
-
-
-@dataclass(frozen=True)
-class Pretraining:
-    """How all training classes are classified."""
-
-    share: float = 0.5
-    """Share of the updates, above 0 and below 1."""
-    batch: int = 128
-    """Images of one update."""
-    augment: Augment = "affine"
-    """Random changes of these images."""
-    optimizer: Literal["adam", "sgd"] = "adam"
-    """Of this part; for photographs SGD."""
-    lr: float = 2e-3
-    """First step size."""
-    momentum: float = 0.0
-    """Of SGD."""
-    weight_decay: float = 0.0
-    """Factor of the squared length of the weights in the loss (times one half)."""
-    decay: float = 0.2
-    """Factor of the step size at every milestone."""
-    milestones: tuple[float, ...] = (0.5, 0.75, 0.9)
-    """Shares of these updates after which the step size decays."""
-
-    def __post_init__(self):
-        if not 0 < self.share < 1:
-            raise ValueError(f"pretraining.share={self.share}, expected a share above 0 and below 1")
-        if self.batch < 2:
-            raise ValueError(f"pretraining.batch={self.batch}, expected 2 or more images")
-        if self.augment not in get_args(Augment):
-            expected = ", ".join(get_args(Augment))
-            raise ValueError(f"pretraining.augment={self.augment!r}, expected one of {expected}")
-        if self.optimizer not in ("adam", "sgd"):
-            raise ValueError(f"pretraining.optimizer={self.optimizer!r}, expected 'adam' or 'sgd'")
+from metarl.supervised.presets.classifier_baseline import OPTIMISERS
+from metarl.supervised.presets.pretraining import Pretraining
 
 
 @dataclass(frozen=True)
@@ -61,6 +26,8 @@ class Config:
     """How many of the latest hard classes are kept."""
 
     def __post_init__(self):
+        if not self.pretraining.share:
+            raise ValueError("pretraining.share=0, expected a share above 0: part 2 trains no kernels")
         if not 0 <= self.hard <= 1:
             raise ValueError(f"hard={self.hard}, expected a probability")
         if self.pool < 1:

@@ -409,7 +409,9 @@ def test_evaluate_compares_the_lifetimes_of_several_runs(tmp_path, monkeypatch, 
         for agent, seed in (("a", 1), ("a", 3), ("b", 5))
     ]
     words = [str(tmp_path / "Toy-v0" / "a"), str(runs[2].path), "--lifetimes", "2", "--methods", "none"]
-    assert cli.main(["evaluate", *words, "--lifetime", '{"schedule": "drift"}', "--seed", "4", "--quiet"]) == 0
+    assert (
+        cli.main(["evaluate", *words, "--lifetime", '{"schedule": "drift"}', "--seed", "4", "--quiet"]) == 0
+    )
     assert asked == [((2, "test", ("none",), 4), {"lifetime": {"schedule": "drift"}, "quiet": True})] * 3
     shown = capsys.readouterr().out
     assert "| a      | 2.00 [2.00, 2.00] |" in shown.replace("2.000", "2.00")

@@ -19,6 +19,7 @@ from metarl.supervised.evaluation import Judged
 from metarl.supervised.methods import build
 from metarl.supervised.methods.config import EpisodicTraining
 from metarl.supervised.methods.method import Method, Stage
+from metarl.supervised.presets.pretraining import Pretraining
 from metarl.supervised.training import FewShotTraining, number_of_updates, optimizer_of
 from tests.supervised import front
 
@@ -151,7 +152,10 @@ def test_a_longer_training_does_not_go_back_into_a_stage(tmp_path):
     usual = preset("meta-baseline", "strokes", 5, 1)
     episodic = replace(usual.training, way=5, query=2, tasks=2)
     config = replace(
-        usual, training=episodic, pretraining=0.5, backbone=replace(usual.backbone, channels=4), batch=4
+        usual,
+        training=episodic,
+        pretraining=Pretraining(0.5, batch=4),
+        backbone=replace(usual.backbone, channels=4),
     )
     run = runs.train("meta-baseline", front.experiment(tmp_path), config, quiet=True).run
     assert run.metrics()["train/stage"][-1] == 1.0

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from metarl.supervised.classification import Labelled
 from metarl.supervised.episodes import Episode, EpisodeSampler
 from metarl.supervised.methods import build, preset
+from metarl.supervised.presets.pretraining import Pretraining
 from metarl.supervised.training import FewShotTraining, optimizer_of
 from tests.supervised import front
 
@@ -57,12 +58,13 @@ def test_the_scale_starts_where_it_is_told_to_and_is_learned_if_asked(learn):
 def trained(tmp_path, updates=20, **changes):
     """Parameters after every update, and what each was trained on."""
     train = front.load_once("strokes", "train")
-    config = small(batch=8, **changes)
-    config = replace(config, training=replace(config.training, tasks=2, query=2))
+    config = small()
+    first = replace(config.pretraining, batch=8, **changes)
+    config = replace(config, pretraining=first, training=replace(config.training, tasks=2, query=2))
     experiment = front.experiment(tmp_path, episodes=2 * updates)
     method = built(config, 5, 1)[0]
     training = FewShotTraining(method, experiment, config.training, train, None)
-    optimizer = optimizer_of(training.module, config.training, training.updates)
+    optimizer = optimizer_of(method.module, config.training, training.updates, method.stages)
     states, kinds, rates = [], [], []
     for number in range(updates):
         batch = training.collect(np.random.default_rng(number))
@@ -73,17 +75,17 @@ def trained(tmp_path, updates=20, **changes):
     return states, kinds, rates
 
 
-def test_first_all_classes_then_episodes_with_a_hundredth_of_the_step_size(tmp_path):
+def test_first_all_classes_then_episodes_each_with_step_sizes_of_its_own(tmp_path):
     states, kinds, rates = trained(tmp_path, updates=50)
     assert kinds == [Labelled] * 44 + [Episode] * 6  # 0.88 of 50
-    np.testing.assert_allclose(np.array(rates) / rates[0], [1.0] * 40 + [0.1] * 4 + [0.01] * 6)
+    np.testing.assert_allclose(rates, [2e-3] * 40 + [2e-4] * 4 + [1e-4] * 6)
     factors = [float(state["log_factor"]) for state in states]
     assert factors[:44] == [0.0] * 44  # not even weight decay moves it
     assert factors[-1] != 0
 
 
 def test_without_pre_training_there_are_episodes_only(tmp_path):
-    states, kinds, _ = trained(tmp_path, updates=3, pretraining=0.0)
+    states, kinds, _ = trained(tmp_path, updates=3, share=0.0)
     assert kinds == [Episode] * 3
     assert not any(name.startswith("head.") for name in states[0])
 
@@ -92,13 +94,24 @@ def test_photographs_get_the_papers_settings():
     config = preset("meta-baseline", "mini-imagenet", 5, 5)
     assert (config.backbone.name, config.training.tasks, config.training.query) == ("resnet12", 4, 15)
     assert config.training.way is None
-    np.testing.assert_allclose(config.training.milestones, (0.9 * 0.88, 0.88))
-    tiered = preset("meta-baseline", "tiered-imagenet", 5, 1)
-    np.testing.assert_allclose(tiered.training.milestones, (0.32, 0.64))
+    first, second = config.pretraining, config.training
+    assert (first.share, first.optimizer, first.lr, first.decay, first.milestones) == (
+        0.88,
+        "sgd",
+        0.1,
+        0.1,
+        (0.9,),
+    )
+    assert (second.optimizer, second.lr, second.momentum, second.weight_decay) == ("sgd", 1e-3, 0.9, 5e-4)
+    tiered = preset("meta-baseline", "tiered-imagenet", 5, 1).pretraining
+    assert (tiered.share, tiered.batch) == (0.96, 512)
+    np.testing.assert_allclose(tiered.milestones, (1 / 3, 2 / 3))
 
 
-@pytest.mark.parametrize("wrong", [{"pretraining": 1.0}, {"scale": -1.0}, {"augment": "mirror"}])
-def test_wrong_settings_are_refused(wrong):
-    name = next(iter(wrong))
-    with pytest.raises(ValueError, match=f"{name}=.* expected"):
-        small(**wrong)
+def test_wrong_settings_are_refused():
+    with pytest.raises(ValueError, match=r"scale=-1.* expected"):
+        small(scale=-1.0)
+    with pytest.raises(ValueError, match=r"pretraining\.share=1.* expected"):
+        Pretraining(share=1.0)
+    with pytest.raises(ValueError, match=r"pretraining\.augment='mirror', expected"):
+        Pretraining(augment="mirror")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from metarl import checkpoints
 from metarl.supervised import building, runs
 from metarl.supervised.methods.mtl import HardClasses, hardest, transferred
-from metarl.supervised.presets.mtl import Pretraining
+from metarl.supervised.presets.pretraining import Pretraining
 from metarl.supervised.training import FewShotTraining, optimizer_of
 from metarl.tasks import over_tasks
 from tests.supervised import front
@@ -222,7 +222,5 @@ def test_a_training_that_stopped_goes_on_bit_for_bit(tmp_path, monkeypatch):
 def test_wrong_settings_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         config_of("mtl", **wrong)
-    with pytest.raises(ValueError, match=r"pretraining\.share=1"):
-        Pretraining(share=1.0)
-    with pytest.raises(ValueError, match="resized"):
-        Pretraining(augment="resize")
+    with pytest.raises(ValueError, match=r"pretraining\.share=0"):
+        config_of("mtl", pretraining=Pretraining(share=0.0))
