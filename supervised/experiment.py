@@ -32,6 +32,9 @@ features of images (`train.npz` ..)."""
     """Updates between checkpoints; the last is always kept."""
     validation_episodes: int = 200
     """Episodes of a validation, always the same ones."""
+    start_from: str | None = None
+    """Folder of a run whose parameters training starts from; it may be of another method that has all of them, and of
+other data, ways and shots."""
     data_root: str | None = None
     """Folder of the data sets; unset, $METARL_DATA, or ~/.cache/metarl."""
     image_size: int | None = None

@@ -19,6 +19,7 @@ from metarl.supervised.illustration import LAYOUT, illustrate
 from metarl.supervised.methods import preset
 from metarl.supervised.methods.config import EpisodicTraining
 from metarl.supervised.methods.method import Method
+from metarl.supervised.starting import start_from
 from metarl.supervised.task_kinds import Store
 from metarl.supervised.training import (
     FewShotTraining,
@@ -35,7 +36,7 @@ __all__ = ["FewShotRun", "open_run", "resume", "train"]
 def train(
     method: str, experiment: FewShotExperiment, config: Any = None, *, quiet: bool = False
 ) -> FewShotRun:
-    """Train a method from scratch, in a new run folder.
+    """Train a method in a new run folder.
 
     Args:
         method: A key of `metarl.supervised.METHODS`.
@@ -47,7 +48,7 @@ def train(
         The finished run.
 
     Raises:
-        ValueError: Unknown method or data set, or a configuration that is refused.
+        ValueError: Unknown method or data set, a configuration that is refused, or a run that it cannot start from.
     """
     if config is None:
         config = preset(method, experiment.data, experiment.way, experiment.shot)
@@ -64,6 +65,8 @@ def train(
             "classes": stores[0].num_classes,
         }
         model = built(settings, experiment, config, device)
+        if experiment.start_from is not None:
+            start_from(experiment.start_from, model, config)
         run = Run.create(experiment.out, data, method, experiment.seed, settings)
         return _run(run, model, experiment, config, stores, quiet)
     finally:

@@ -1,0 +1,48 @@
+"""Starting from what another run has learned."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metarl.runs import Run
+from metarl.supervised.fewshot_run import FewShotRun
+from metarl.supervised.methods.method import Method
+
+
+@torch.no_grad()
+def start_from(path: str | Path, method: Method, config: Any) -> None:
+    """Give a fresh method the parameters of a trained run, of its best state in validation or else its newest.
+
+    The run may be of another method that has all of these parameters, and of other data, ways and shots. Averages of
+    batch norm are estimated anew, and optimisers start without memory.
+
+    Args:
+        path: The run's folder.
+        method: Its parameters are changed, in place.
+        config: The method's.
+
+    Raises:
+        ValueError: The folder holds no run, the backbone is another, or a parameter is missing or has another shape.
+    """
+    source = FewShotRun(Run.open(path))
+    if source.config.backbone != config.backbone:
+        raise ValueError(
+            f"{path} has another backbone: {source.config.backbone}, expected {config.backbone}; set --backbone.* alike"
+        )
+    known = dict(source.method(torch.device("cpu"))[0].module.named_parameters())
+    wanted = dict(method.module.named_parameters())
+    problems = [f"'{name}' is missing there" for name in wanted if name not in known]
+    problems += [
+        f"'{name}' has shape {tuple(known[name].shape)} there, {tuple(each.shape)} here"
+        for name, each in wanted.items()
+        if name in known and known[name].shape != each.shape
+    ]
+    if problems:
+        listed = "\n  ".join(problems)
+        raise ValueError(
+            f"cannot start from {path}, a run of '{source.name}': its parameters are others (the ways of training "
+            f"episodes, the classes of the data and the flags of the method decide their shapes)\n  {listed}"
+        )
+    for name, each in wanted.items():
+        each.copy_(known[name])

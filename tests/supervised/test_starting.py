@@ -1,0 +1,100 @@
+"""A training that starts from another run."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from metarl import checkpoints
+from metarl.commands import fewshot_train
+from metarl.supervised import building, preset, runs
+from metarl.supervised.training import FewShotTraining
+from tests.supervised import front
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(building, "load", front.load_once)
+    monkeypatch.setattr(runs, "illustrate", lambda *args: None)
+
+
+@pytest.fixture
+def first_parameters(monkeypatch):
+    """Parameters before the first update of every training."""
+    seen, collect = [], FewShotTraining.collect
+
+    def looking(self, rng):
+        if not self.module.updates:
+            seen.append({name: each.clone() for name, each in self.method.module.named_parameters()})
+        return collect(self, rng)
+
+    monkeypatch.setattr(FewShotTraining, "collect", looking)
+    return seen
+
+
+def best(run):
+    return checkpoints.under("method", checkpoints.load(run.path / "checkpoints" / "best")[0])
+
+
+def test_it_starts_from_the_best_state_at_other_ways_and_another_seed(tmp_path, first_parameters):
+    before = runs.train("prototypical", front.experiment(tmp_path), front.config(), quiet=True)
+    experiment = front.experiment(tmp_path, seed=3, way=3, shot=2, start_from=str(before.path))
+    runs.train("prototypical", experiment, front.config(way=3), quiet=True)
+    fresh, started = first_parameters
+    kept = best(before)
+    assert all(torch.equal(each, kept[name]) for name, each in started.items())
+    assert not all(torch.equal(each, fresh[name]) for name, each in started.items())
+
+
+def test_it_starts_from_another_method_that_has_all_of_its_parameters(tmp_path, first_parameters):
+    usual = preset("classifier-baseline", "strokes", 5, 1)
+    config = replace(usual, backbone=front.config().backbone, batch=8)
+    before = runs.train("classifier-baseline", front.experiment(tmp_path), config, quiet=True)
+    experiment = front.experiment(tmp_path, start_from=str(before.path))
+    runs.train("prototypical", experiment, front.config(), quiet=True)
+    kept = best(before)
+    assert all(torch.equal(each, kept[name]) for name, each in first_parameters[-1].items())
+    other = replace(experiment, start_from=str(next((tmp_path / "strokes" / "prototypical").iterdir())))
+    with pytest.raises(ValueError, match=r"a run of 'prototypical'.*\n  'head.weight' is missing there"):
+        runs.train("classifier-baseline", other, config, quiet=True)
+
+
+def test_what_does_not_fit_is_refused_before_a_run_is_made(tmp_path):
+    before = runs.train("prototypical", front.experiment(tmp_path), front.config(), quiet=True)
+    experiment = front.experiment(tmp_path / "new", start_from=str(before.path))
+    wide = front.config()
+    with pytest.raises(ValueError, match=r"another backbone: .*channels=4.* --backbone"):
+        runs.train(
+            "prototypical", experiment, replace(wide, backbone=replace(wide.backbone, channels=8)), quiet=True
+        )
+    with pytest.raises(ValueError, match="not a run"):
+        runs.train("prototypical", replace(experiment, start_from=str(tmp_path)), wide, quiet=True)
+    assert not (tmp_path / "new").exists()
+
+
+def test_heads_of_other_ways_are_named(tmp_path):
+    usual = preset("maml", "strokes", 5, 1)
+    config = replace(
+        usual,
+        backbone=replace(usual.backbone, channels=4),
+        inner=replace(usual.inner, steps=1),
+        training=replace(usual.training, tasks=2),
+    )
+    before = runs.train("maml", front.experiment(tmp_path, episodes=4), config, quiet=True)
+    experiment = front.experiment(tmp_path, way=3, start_from=str(before.path))
+    with pytest.raises(ValueError, match=r"'head.weight' has shape \(5, 4\) there, \(3, 4\) here"):
+        runs.train("maml", experiment, config, quiet=True)
+
+
+def test_the_command_says_what_is_wrong(tmp_path):
+    words = [
+        "prototypical",
+        "--data",
+        "strokes",
+        "--out",
+        str(tmp_path),
+        "--start-from",
+        str(tmp_path / "nowhere"),
+    ]
+    with pytest.raises(ValueError, match=r"nowhere.* not a run"):
+        fewshot_train.train(words)
