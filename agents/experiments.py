@@ -67,10 +67,10 @@ def resume(path: str | Path, *, steps: int | None = None, quiet: bool = False) -
     """
     run = Run.open(path)
     _, experiment, config = stored(run)
-    experiment = replace(experiment, steps=run.total(steps, experiment.steps))
     device = devices.resolve(experiment.device)
     joined = distributed.start(device)
     try:
+        experiment = replace(experiment, steps=run.total(steps, experiment.steps))
         algorithm = build(experiment, config, device)
         if checkpoints.complete(run.checkpoints):
             find_gait(algorithm, experiment)

@@ -10,11 +10,12 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 Value = TypeVar("Value")
 
@@ -23,7 +24,7 @@ def start(device: torch.device | str = "cpu", *, timeout: float = 600.0) -> bool
     """Join the process group that torchrun's variables describe.
 
     Args:
-        device: Where this rank computes; `cuda` picks nccl, anything else gloo.
+        device: Where this rank computes. Tensors on a GPU go by nccl, those on a CPU (counters, for one) by gloo.
         timeout: Seconds a rank waits for the others before it gives up with an error.
 
     Returns:
@@ -35,7 +36,7 @@ def start(device: torch.device | str = "cpu", *, timeout: float = 600.0) -> bool
     device = torch.device(device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    backend = "nccl" if device.type == "cuda" else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
     atexit.register(stop)  # gloo's threads abort a process that ends while they are up
     return True
@@ -106,6 +107,22 @@ def share(num: int) -> range:
         near = f"{down} or {up}" if down else str(up)
         raise ValueError(f"{num} tasks cannot be split evenly over {ranks} ranks; use {near} tasks")
     return range(rank() * num // ranks, (rank() + 1) * num // ranks)
+
+
+def part(batch: Any) -> Any:
+    """This rank's part of a batch that every rank has drawn alike: a pytree whose tensors share their first axis.
+
+    Raises:
+        ValueError: The axis does not divide by the number of ranks.
+    """
+    if world_size() == 1:
+        return batch
+
+    def mine(tensor: Tensor) -> Tensor:
+        chosen = share(len(tensor))
+        return tensor[chosen.start : chosen.stop]
+
+    return pytree.tree_map_only(Tensor, mine, batch)
 
 
 def sum_(tensor: Tensor) -> Tensor:
@@ -195,7 +212,7 @@ def check_equal(tensors: Mapping[str, Tensor]) -> None:
     if world_size() == 1:
         return
     differ = []
-    for name, tensor in tensors.items():
+    for name, tensor in sorted(tensors.items()):  # what was loaded has another order on every rank
         mine = tensor.detach().to(torch.float64)
         theirs = mine.clone()
         copy_from_main_([theirs])

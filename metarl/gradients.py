@@ -105,10 +105,15 @@ def gradient(
     return gradients
 
 
+def norm_of(tensors: Iterable[Tensor]) -> float:
+    """The Euclidean norm over all tensors, by one question to the device."""
+    norms = torch._foreach_norm(list(tensors))
+    return float(torch.linalg.vector_norm(torch.stack([each.double() for each in norms])))
+
+
 def checked_norm(gradients: Mapping[str, Tensor]) -> float:
     """The Euclidean norm over all gradients, made sure to be finite."""
-    norms = [torch.linalg.vector_norm(each).double() for each in gradients.values()]
-    norm = float(torch.linalg.vector_norm(torch.stack(norms)))
+    norm = norm_of(gradients.values())
     if not math.isfinite(norm):
         bad = [name for name, gradient in gradients.items() if not torch.isfinite(gradient).all()]
         raise NonFinite(f"gradient of {', '.join(bad)}" if bad else "norm of the gradient")

@@ -21,9 +21,11 @@ from metarl.gradients import (
     conjugate_gradient,
     flat,
     gradient,
+    norm_of,
     to_floats,
     trainable,
 )
+from metarl.names import unknown
 
 __all__ = ["GradientSteps", "Loss", "NonFinite", "TrustRegion", "annealed", "milestones"]
 
@@ -85,6 +87,9 @@ class GradientSteps:
                 "'sgd' takes, and a weight decay of at least 0"
             )
         self.parameters = trainable(parameters)
+        for name in rates or {}:
+            if name not in self.parameters:
+                raise unknown("parameter in rates", name, self.parameters)
         self.epochs, self.lr, self.schedule, self.updates = epochs, lr, schedule, 0
         self.max_grad_norm, self.max_grad_value = max_grad_norm, max_grad_value
         own = {name: rate / lr for name, rate in (rates or {}).items()}
@@ -97,6 +102,9 @@ class GradientSteps:
             for share in dict.fromkeys(own.get(name, 1.0) for name in self.parameters)
         ]
         self._optimizer: torch.optim.Optimizer
+        self._entries = (
+            ("step", "exp_avg", "exp_avg_sq") if kind == "adam" else ("momentum_buffer",) * (momentum > 0)
+        )
         if kind == "adam":
             self._optimizer = torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay)
         else:
@@ -139,7 +147,7 @@ class GradientSteps:
         if self.max_grad_value is not None:
             bound = self.max_grad_value
             gradients = {name: each.clamp(-bound, bound) for name, each in gradients.items()}
-            norm = math.sqrt(sum(float(each.double().square().sum()) for each in gradients.values()))
+            norm = norm_of(gradients.values())
         scale = min(1.0, self.max_grad_norm / (norm + 1e-12)) if self.max_grad_norm else 1.0
         for name, parameter in self.parameters.items():
             parameter.grad = gradients[name] * scale if scale < 1 else gradients[name]
@@ -162,7 +170,7 @@ class GradientSteps:
         """Take over what `state_dict` gave.
 
         Raises:
-            ValueError: it names parameters that this optimiser does not have, or of another shape; or only one of
+            ValueError: it is of other parameters, of other shapes, or of another kind of optimiser; or only one of
                 the two has a schedule.
         """
         if ("updates" in tensors) != (self.schedule is not None):
@@ -180,12 +188,22 @@ class GradientSteps:
                 raise ValueError(
                     f"optimiser state '{key}' belongs to no parameter here; was the config changed?"
                 )
+            if entry not in self._entries:
+                raise ValueError(
+                    f"optimiser state '{key}' is of another kind of optimiser, expected "
+                    f"{', '.join(self._entries) or 'none'}; was the config changed?"
+                )
             parameter = self.parameters[name]
-            if tensor.ndim and tensor.shape != parameter.shape:
-                shapes = f"{tuple(tensor.shape)}, expected {tuple(parameter.shape)}"
-                raise ValueError(f"optimiser state '{key}' has shape {shapes}")
-            where = parameter.device if tensor.ndim else torch.device("cpu")  # step counters stay on the CPU
+            shape, where = (torch.Size(), "cpu") if entry == "step" else (parameter.shape, parameter.device)
+            if tensor.shape != shape:
+                raise ValueError(
+                    f"optimiser state '{key}' has shape {tuple(tensor.shape)}, expected {tuple(shape)}"
+                )
             state.setdefault(name, {})[entry] = tensor.clone().to(where)
+        if state and (missing := [name for name in self.parameters if name not in state]):
+            raise ValueError(
+                f"the stored optimiser remembers nothing of {', '.join(missing)}; was the config changed?"
+            )
         self._optimizer.state.clear()
         for name, entries in state.items():
             self._optimizer.state[self.parameters[name]] = dict(entries)

@@ -38,26 +38,31 @@ class Run:
     Attributes:
         path: The folder.
         config: What `config.json` holds.
-        info: What `run.json` holds: `command`, `git`, `versions`, `hardware`, `world`, `agent`, `seed`,
-            `started`, `resumed` (times), `ended` (or None), `reason` (running, finished, stopped, failed,
-            diverged) and `message` (or None); `total`, if a resumption has changed how long it is to be.
+        info: What `run.json` holds: `verb` (what it is resumed by), `command`, `git`, `versions`, `hardware`, `ranks`,
+            `world`, `agent`, `seed`, `started`, `resumed` (times), `ended` (or None), `reason` (running, finished,
+            stopped, failed, diverged) and `message` (or None); `total`, if a resumption has changed how long it is to be.
     """
 
-    def __init__(
-        self, path: str | Path, config: dict[str, Any], info: dict[str, Any], *, writable: bool = True
-    ):
+    def __init__(self, path: str | Path, config: dict[str, Any], info: dict[str, Any]):
         """Use `Run.create` or `Run.open`."""
         self.path = Path(path)
         self.config = config
         self.info = info
-        self._writable = writable
         self._table = MetricsCSV(self.path / "metrics.csv")
         self._board: Any = None
         self._purge_from: int | None = None
         self._layout: Layout = {}
 
     @classmethod
-    def create(cls, root: str | Path, world: str, agent: str, seed: int, config: dict[str, Any]) -> "Run":
+    def create(
+        cls,
+        root: str | Path,
+        world: str,
+        agent: str,
+        seed: int,
+        config: dict[str, Any],
+        verb: str = "metarl train",
+    ) -> "Run":
         """Make the folder of a new run; on several ranks call it on each, rank 0 makes it.
 
         Args:
@@ -66,6 +71,7 @@ class Run:
             agent: Name of the agent or method.
             seed: For the name and `run.json`.
             config: The whole config as a dict; kept in `config.json`.
+            verb: What it is resumed by, with `--resume`.
 
         Raises:
             ValueError: under torchrun, `metarl.distributed.start` was not called yet.
@@ -77,7 +83,7 @@ class Run:
         if distributed.is_main():
             path = _new_folder(Path(root) / _as_folder(world) / _as_folder(agent), seed)
             write_json(path / "config.json", config)
-            write_json(path / "run.json", _first_info(path, world, agent, seed))
+            write_json(path / "run.json", {"verb": verb, **_first_info(path, world, agent, seed)})
         path = distributed.from_main(path)
         assert path is not None
         return cls.open(path)
@@ -98,7 +104,7 @@ class Run:
         for name, found in (("config.json", config), ("run.json", info)):
             if not isinstance(found, dict):
                 raise ValueError(f"{path / name} is damaged: got {type(found).__name__}, expected an object")
-        return cls(path, config, info, writable=_is_main())
+        return cls(path, config, info)
 
     def check_whole(self, kind: str) -> None:
         """Make sure that `config.json` says what was trained, and how.
@@ -139,7 +145,7 @@ class Run:
             metrics: Numbers by tag; new tags may appear at any time.
             step: The x axis: environment steps for agents, episodes for images.
         """
-        if not self._writable:
+        if not _is_main():
             return
         board = self._tensorboard()
         for tag, value in metrics.items():
@@ -181,7 +187,7 @@ class Run:
             rows: Rows of `metrics.csv` to keep.
             step: The checkpoint's step; TensorBoard hides what an earlier process wrote after it.
         """
-        if not self._writable:
+        if not _is_main():
             return
         self._table.cut(rows)
         self._purge_from = step + 1
@@ -196,18 +202,18 @@ class Run:
     def note(self, **entries: Any) -> None:
         """Add entries to `run.json`."""
         self.info |= entries
-        if self._writable:
+        if _is_main():
             write_json(self.path / "run.json", self.info)
 
     def total(self, given: int | None, usual: int) -> int:
         """How long the training is to be, in steps or episodes: what was given last, now or in an earlier resumption.
 
         Args:
-            given: A new total, which is kept; None for that of before.
+            given: A new total, written down with whatever is noted next; None for that of before.
             usual: What the config says.
         """
         if given is not None:
-            self.note(total=given)
+            self.info["total"] = given
         return int(self.info.get("total", usual))
 
     def finish(self, reason: Reason, message: str | None = None) -> None:
@@ -226,7 +232,7 @@ class Run:
         Raises:
             ValueError: Another one trains here.
         """
-        if fcntl is None or not self._writable:
+        if fcntl is None or not _is_main():
             yield
             return
         with (self.path / ".lock").open("w") as file:
@@ -332,7 +338,7 @@ def _near(path: Path) -> str:
 
 
 def _is_main() -> bool:
-    """Rank 0 writes. Asked only where ranks are in use, so that reading a run needs no torch."""
+    """Rank 0 writes. Asked at every writing, as a run may be opened before the ranks have met; reading needs no torch."""
     distributed = sys.modules.get("metarl.distributed")
     return distributed is None or distributed.is_main()
 

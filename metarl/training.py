@@ -8,6 +8,7 @@ Randomness is a function of (seed, iteration, purpose), never of what was drawn 
 killed and resumed gives the same numbers as one that was not, and no state of a generator is ever stored.
 """
 
+import math
 import shlex
 import time
 from collections.abc import Mapping
@@ -120,8 +121,10 @@ def train(
         Progress(title, schedule.steps, quiet=quiet, window=window) as progress,
         StopRequest(progress.note) as stop,
     ):
+        begun = False
         try:
             loop = _Loop(algorithm, optimizer, schedule, run, device)
+            begun = True
             progress.start(loop.position.steps)
             stopped = loop.run_until_done(stop, progress)
             run.finish("stopped" if stopped else "finished")
@@ -133,7 +136,8 @@ def train(
             progress.say(f"aborted; the last checkpoint is valid. Go on with: {resume_command(run)}")
             raise
         except BaseException as error:
-            run.finish("failed", f"{type(error).__name__}: {error}")
+            if begun or run.info.get("ended") is None:  # one that had ended and is refused stays as it was
+                run.finish("failed", f"{type(error).__name__}: {error}")
             raise
         progress.say(_farewell(run, loop.position, stopped))
     return run
@@ -274,8 +278,10 @@ def check_finite(module: nn.Module) -> None:
     Raises:
         NonFinite: naming those that are not.
     """
-    named = {name: each for name, each in module.state_dict().items() if each.is_floating_point()}
-    if named and not bool(torch.stack([torch.isfinite(each).all() for each in named.values()]).all()):
+    floats = {name: each for name, each in module.state_dict().items() if each.is_floating_point()}
+    named = {name: each for name, each in floats.items() if each.numel()}
+    largest = torch._foreach_norm(list(named.values()), math.inf) if named else []  # NaN where there is one
+    if named and not bool(torch.isfinite(torch.stack([each.double() for each in largest])).all()):
         bad = [name for name, each in named.items() if not torch.isfinite(each).all()]
         raise NonFinite(f"parameter or buffer {', '.join(bad)}")
 

@@ -69,8 +69,8 @@ def draw_batch(
     store: ClassStore, generator: torch.Generator, progress: float, *, batch: int, augment: str
 ) -> Labelled:
     """This rank's part of a batch, its images changed at random; a stage's `draw`."""
-    images, labels = draw_labelled(store, len(distributed.share(batch)), generator)
-    return Labelled(AUGMENTATIONS[augment](images, generator), labels)
+    images, labels = draw_labelled(store, batch, generator)
+    return distributed.part(Labelled(AUGMENTATIONS[augment](images, generator), labels))
 
 
 def classification_loss(

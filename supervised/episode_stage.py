@@ -53,7 +53,7 @@ def episode_stage(
             if schedule is None
             else pytree.tree_map_only(Tensor, lambda each: each.to(store.device), schedule(progress))
         )
-        return sampler.draw(len(distributed.share(training.tasks)), generator, **among), now
+        return distributed.part(sampler.draw(training.tasks, generator, **among)), now
 
     return Stage(draw, lambda params, batch: loss(params, *batch), share, **options)
 
@@ -77,10 +77,10 @@ def prepared_stage(
         one: Loss of ONE prepared task, and metrics.
         share: Of the training's updates.
     """
-    plain = episode_stage(training, way, shot, lambda params, episodes, now: one(params, episodes))
 
     def draw(store: Store, generator: torch.Generator, progress: float) -> Any:
-        return prepare(plain.draw(store, generator, progress)[0], generator)
+        sampler = sampler_of(store, training.way or way, training.shot or shot, training.query)
+        return distributed.part(prepare(sampler.draw(training.tasks, generator), generator))
 
     def loss(params: Params, prepared: Any) -> tuple[Tensor, dict[str, Tensor]]:
         losses, metrics = over_tasks(one)(params, prepared)

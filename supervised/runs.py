@@ -67,7 +67,7 @@ def train(
         model = built(settings, experiment, config, device)
         if experiment.start_from is not None:
             start_from(experiment.start_from, model, config)
-        run = Run.create(experiment.out, data, method, experiment.seed, settings)
+        run = Run.create(experiment.out, data, method, experiment.seed, settings, VERB)
         return _run(run, model, experiment, config, stores, quiet)
     finally:
         if joined:
@@ -159,7 +159,6 @@ def _run(
         evaluate_every=experiment.evaluate_every,
         checkpoint_every=experiment.checkpoint_every,
     )
-    run.note(verb=VERB)
     run.layout(LAYOUT)
     run_training(training, optimizer, schedule, run, quiet=quiet)
     trained = FewShotRun(run)

@@ -77,14 +77,13 @@ class FewShotTraining:
         """A batch of the stage that the training is in, or T episodes."""
         done = int(self.module.updates)
         stage = sum(done >= end for end in self.stage_ends)
-        seed = int(rng.integers(2**62))
+        draw = torch.Generator().manual_seed(int(rng.integers(2**62)))
         if done in self.stage_ends:  # what follows may look at images by them
             self.estimate_running()
         if stage < len(self.method.stages):
-            draw = torch.Generator().manual_seed(seed + distributed.rank())
             data = self.method.stages[stage].draw(self.train, draw, min(done / self.updates, 1 - 1e-9))
         else:
-            data = self._share(self.sampler.draw(self.training.tasks, torch.Generator().manual_seed(seed)))
+            data = distributed.part(self.sampler.draw(self.training.tasks, draw))
         self.module.updates += 1
         return Batch((stage, data), self.training.tasks)
 
@@ -152,11 +151,6 @@ class FewShotTraining:
         for number in range(RUNNING_EPISODES):
             episodes = self.sampler.draw(1, seeded(RUNNING_SEED, number))
             yield pytree.tree_map(lambda each: each[0], episodes)
-
-    def _share(self, episodes: Any) -> Any:
-        """This rank's part of the tasks."""
-        mine = distributed.share(self.training.tasks)
-        return pytree.tree_map(lambda each: each[mine.start : mine.stop], episodes)
 
     def _keep_if_good(self, found: Judged) -> None:
         if self.best is None or not distributed.is_main():

@@ -147,12 +147,13 @@ def _stage(network: Learner, config: Config, names: tuple[str, ...], way: int) -
 
     def draw(store: ClassStore, generator: torch.Generator, progress: float) -> Batch:
         sampler = EpisodeSampler(store, way, min(config.samples, int(store.sizes.min())), 0)
-        number = min(config.tasks, len(distributed.share(config.training.tasks)))
-        chosen = torch.randperm(config.tasks, generator=generator)[:number]
+        number = min(config.tasks, config.training.tasks)
+        mine = distributed.share(number)
+        chosen = torch.randperm(config.tasks, generator=generator)[:number][mine.start : mine.stop]
         drawn = [sampler.draw(1, seeded(TASK_SEED, each)) for each in chosen.tolist()]
         tasks = Episode(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
         noise, shift = (torch.randn(n, size, generator=generator) for n in (number, 1))
-        return Batch(chosen, tasks, *(each.to(tasks.support) for each in (noise, shift[0])))
+        return Batch(chosen, tasks, *(each.to(tasks.support) for each in (distributed.part(noise), shift[0])))
 
     def loss(params: Params, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         prior, losses, posteriors = prior_of(params, names), [], []

@@ -110,9 +110,9 @@ def _drawn_pairs(config: Config, loss: Callable[[Params, Pairs], tuple[Tensor, d
     """The whole training, on pairs."""
 
     def draw(store: ClassStore, generator: torch.Generator, done: float) -> Pairs:
-        pairs = PairSampler(store, config.within_groups).draw(len(distributed.share(config.pairs)), generator)
-        if not config.affine:
-            return pairs
-        return Pairs(affine(pairs.first, generator), affine(pairs.second, generator), pairs.same)
+        pairs = PairSampler(store, config.within_groups).draw(config.pairs, generator)
+        if config.affine:
+            pairs = Pairs(affine(pairs.first, generator), affine(pairs.second, generator), pairs.same)
+        return distributed.part(pairs)
 
     return Stage(draw, loss)

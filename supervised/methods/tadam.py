@@ -154,7 +154,7 @@ def _stage(config: Config, task: Callable, net: Callable[..., Tensor], way: int,
         if config.auxiliary and classifies(progress):
             return draw_batch(store, generator, progress, batch=config.batch, augment=config.augment)
         sampler = EpisodeSampler(store, training.way or way, training.shot or shot, training.query)
-        return sampler.draw(len(distributed.share(training.tasks)), generator)
+        return distributed.part(sampler.draw(training.tasks, generator))
 
     def one(params: Params, episode: Episode) -> tuple[Tensor, Tensor]:
         loss, scores = task(params, episode, training.statistics)

@@ -120,3 +120,30 @@ def test_ranks_that_have_not_met_are_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match=r"distributed\.start"):
         distributed.check_started()
+
+
+def test_on_a_gpu_tensors_of_the_cpu_travel_too(monkeypatch):
+    asked = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda backend, **options: asked.append(backend)
+    )
+    assert distributed.start("cuda")
+    assert distributed.start("cpu")
+    assert asked == ["cpu:gloo,cuda:nccl", "gloo"]
+
+
+def test_a_part_of_a_batch_is_this_ranks_share_of_every_tensor(monkeypatch):
+    batch = {"x": torch.arange(6).view(6, 1), "y": (torch.arange(4), "text", None)}
+    assert distributed.part(batch) is batch
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    mine = distributed.part(batch)
+    assert (mine["x"].tolist(), mine["y"][0].tolist(), mine["y"][1:]) == (
+        [[3], [4], [5]],
+        [2, 3],
+        ("text", None),
+    )
+    with pytest.raises(ValueError, match="3 tasks cannot be split evenly over 2 ranks"):
+        distributed.part(torch.arange(3))

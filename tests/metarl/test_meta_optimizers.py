@@ -200,6 +200,42 @@ def test_trust_region_on_a_quadratic_by_hand():
     assert metrics["grad_norm"] == pytest.approx(math.sqrt(5))
 
 
+def test_moments_lie_beside_their_parameter_also_without_axes():
+    here = torch.tensor(2.0, requires_grad=True)
+    before = GradientSteps({"x": here}, 0.1)
+    before.update(lambda: (here.square(), {}))
+    elsewhere = torch.empty((), device="meta", requires_grad=True)
+    after = GradientSteps({"x": elsewhere}, 0.1)
+    after.load_state_dict(before.state_dict())
+    kept = after._optimizer.state[elsewhere]
+    assert {name: each.device.type for name, each in kept.items()} == {
+        "step": "cpu",
+        "exp_avg": "meta",
+        "exp_avg_sq": "meta",
+    }
+
+
+def test_the_state_of_another_optimiser_is_refused():
+    def stepped(names, **kind):
+        parameters = {name: torch.ones(2, requires_grad=True) for name in names}
+        steps = GradientSteps(parameters, 0.1, **kind)
+        steps.update(lambda: (sum(each.sum() for each in parameters.values()), {}))
+        return steps
+
+    sgd, adam = stepped("xy", kind="sgd", momentum=0.9), stepped("xy")
+    with pytest.raises(
+        ValueError, match=r"'x/momentum_buffer' is of another kind.*step, exp_avg, exp_avg_sq"
+    ):
+        adam.load_state_dict(sgd.state_dict())
+    with pytest.raises(ValueError, match="'x/step' is of another kind"):
+        sgd.load_state_dict(adam.state_dict())
+    with pytest.raises(ValueError, match="remembers nothing of y"):
+        adam.load_state_dict(stepped("x").state_dict())
+    adam.load_state_dict({})  # before its first step there is nothing to remember
+    with pytest.raises(ValueError, match=r"xx.*did you mean 'x'"):
+        GradientSteps({"x": torch.ones(2, requires_grad=True)}, 0.1, rates={"xx": 0.2})
+
+
 def test_trust_region_shrinks_until_the_loss_falls():
     # loss x + 10 x^2 with KL x^2 / 2 and max_kl 1/2: the full step is -1; x + 10 x^2 < 0 needs |x| < 1/10,
     # first met by 0.5^4.

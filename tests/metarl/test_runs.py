@@ -162,6 +162,8 @@ def test_a_new_total_is_kept(tmp_path):
     run = make(tmp_path)
     assert run.total(None, 40) == 40
     assert run.total(90, 40) == 90
+    assert Run.open(run.path).total(None, 40) == 40  # not before the training goes on
+    run.rewind(0, 0)
     assert Run.open(run.path).total(None, 40) == 90
 
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from metarl import checkpoints, devices
-from metarl.meta_optimizers import GradientSteps
+from metarl.meta_optimizers import GradientSteps, NonFinite
 from metarl.progress import Eta, Progress, duration
 from metarl.runs import Run
-from metarl.training import Schedule, TrainingDiverged, generator, train
+from metarl.training import Schedule, TrainingDiverged, check_finite, generator, train
 from tests.metarl.toy import Quadratic, make_optimizer
 
 
@@ -70,12 +70,25 @@ def test_a_longer_schedule_goes_on_from_a_finished_run(tmp_path):
 def test_another_seed_or_module_cannot_go_on(tmp_path):
     algorithm, optimizer, schedule, run = fresh(tmp_path)
     train(algorithm, optimizer, schedule, run, quiet=True)
+    before = (run.path / "run.json").read_text()
     with pytest.raises(ValueError, match=r"seed 3.*seed 4"):
         train(algorithm, optimizer, Schedule(800, 4), Run.open(run.path), quiet=True)
     algorithm.module.more = torch.nn.Parameter(torch.zeros(1))
     with pytest.raises(ValueError, match="'more' is missing"):
         train(algorithm, optimizer, schedule, Run.open(run.path), quiet=True)
-    assert Run.open(run.path).info["reason"] == "failed"
+    assert (run.path / "run.json").read_text() == before  # it had finished, and nothing was trained
+
+
+def test_numbers_that_are_not_finite_are_named_and_large_or_no_numbers_are_not():
+    module = torch.nn.Module()
+    module.large = torch.nn.Parameter(torch.full((2,), 1e30))
+    module.register_buffer("empty", torch.zeros(0))
+    module.register_buffer("count", torch.tensor(3))
+    check_finite(module)
+    for bad in (float("nan"), float("inf"), -float("inf")):
+        module.register_buffer("mean", torch.tensor([0.0, bad, 1.0]))
+        with pytest.raises(NonFinite, match="parameter or buffer mean is not finite"):
+            check_finite(module)
 
 
 class Diverging(Quadratic):

@@ -51,19 +51,32 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path):
     assert len(read_json(killed.path / "run.json")["resumed"]) == 1
 
 
-def test_two_ranks_train_what_one_does(tmp_path):
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+STAGED = [
+    *("-m", "metarl", "fewshot", "train", "maml++", "--data", "sinusoid", "--device", "cpu", "--quiet"),
+    *("--shot", "5", "--query", "5", "--validation-episodes", "10", "--training.tasks", "4"),
+]
+"""Its training is a stage, whose tasks a stage draws."""
+
+
+@pytest.mark.parametrize("command", [COMMAND, STAGED])
+def test_two_ranks_train_what_one_does_and_go_on_with_it(command, tmp_path):
     short = ["--episodes", "12", "--evaluate-every", "3"]
-    run(*COMMAND, *short, "--out", str(tmp_path / "one"))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    run(*torchrun, *COMMAND, *short, "--out", str(tmp_path / "two"))
+    for name, launcher in (("one", []), ("two", TORCHRUN)):
+        run(*launcher, *command, *short, "--out", str(tmp_path / name))
+        (found,) = find(tmp_path / name)
+        run(*launcher, *command[:4], "--resume", str(found.path), "--episodes", "16", "--quiet")
     one, two = (find(tmp_path / name)[0] for name in ("one", "two"))
     alone, together = (checkpoints.load(checkpoints.latest(each.checkpoints))[0] for each in (one, two))
     for name, tensor in alone.items():
         if name.startswith("module."):
             torch.testing.assert_close(together[name], tensor, rtol=1e-3, atol=1e-3, msg=name)
+    assert two.info["reason"] == "finished"
     one, two = (each.metrics() for each in (one, two))
+    assert two["step"][-1] == 16
     assert two["train/loss"] == pytest.approx(one["train/loss"], rel=1e-3)
-    assert two["fewshot/accuracy"][-1] == pytest.approx(one["fewshot/accuracy"][-1], abs=0.03)
+    measure = "fewshot/accuracy" if command is COMMAND else "fewshot/mse"
+    assert two[measure][-1] == pytest.approx(one[measure][-1], abs=0.03)
 
 
 def _killed(out):
