@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from metarl import distributed
 from metarl.agents import preset
 from metarl.agents.configs import MetaPolicyGradient
 from metarl.agents.experiment import Experiment
@@ -34,7 +35,16 @@ def stored(run: Run) -> tuple[str, Experiment, Config]:
 
 
 def build(experiment: Experiment, config: Config, device: torch.device) -> Any:
-    """What trains the agent of a configuration, with fresh parameters; see `metarl.algorithms.Algorithm`."""
+    """What trains the agent of a configuration, with fresh parameters; see `metarl.algorithms.Algorithm`.
+
+    Raises:
+        ValueError: A learner of Stable-Baselines3 is to train on several ranks.
+    """
+    if isinstance(config, PPOConfig | RecurrentPPOConfig | SelfPlayConfig) and distributed.world_size() > 1:
+        raise ValueError(
+            f"got {distributed.world_size()} ranks, but learners of Stable-Baselines3 train on one: call metarl without "
+            "torchrun (meta-policies and few-shot methods share their tasks among ranks)"
+        )
     if isinstance(config, PPOConfig):
         from metarl.agents.sb3_ppo import PPOTraining
 

@@ -7,7 +7,7 @@ first episode judges the meta-parameters themselves.
 Legend: T lifetimes, E episodes, B trajectories in the buffer, H time steps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,8 +35,8 @@ def as_tasks(
         the leading axis T (E - 1).
     """
     valued = [adaptation.value_tasks(each.params, each.lived, sampling) for each in course]
-    longest = max(each.lived.mask.shape[2] for each in course)
     steps = len(course[-1].support)
+    longest = _longest([*valued[1:], *(each.support[step] for each in course[1:] for step in range(steps))])
     support = [
         _joined([_filled(each.support[step], buffer, longest) for each in course[1:]])
         for step in range(steps)
@@ -50,9 +50,21 @@ def _joined(several: Sequence[Valued]) -> Valued:
     return {name: torch.cat([each[name] for each in several]) for name in several[0]}
 
 
-def _filled(valued: Valued, trajectories: int, horizon: int) -> Valued:
+def _longest(several: Sequence[Valued]) -> dict[str, int]:
+    """By name the largest number of steps (of states of a memory: of the parts that trajectories are unrolled in)."""
+    return {
+        name: max(each[name].shape[2] for each in several)
+        for name, value in several[0].items()
+        if value.dim() > 2
+    }
+
+
+def _filled(valued: Valued, trajectories: int, longest: Mapping[str, int]) -> Valued:
     """Filled up with masked trajectories and steps."""
-    return {name: _padded(_padded(value, 1, trajectories), 2, horizon) for name, value in valued.items()}
+    return {
+        name: _padded(_padded(value, 1, trajectories), 2, longest.get(name, 0))
+        for name, value in valued.items()
+    }
 
 
 def _padded(x: Tensor, axis: int, length: int) -> Tensor:

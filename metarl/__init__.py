@@ -44,6 +44,8 @@ _HOMES = {
     "pretrained": "metarl.agents.zoo",
 }
 """Where each public name lives."""
+_ROOMS = ("agents", "nn", "supervised", "update_rules")
+"""Packages and modules that are imported when they are first asked for."""
 
 __all__ = [
     "AGENTS",
@@ -173,7 +175,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
-    if name in ("agents", "supervised"):
+    if name in _ROOMS:
         return import_module(f"metarl.{name}")
     from metarl.names import nearest
 

@@ -49,8 +49,13 @@ def adapt_step(
 
     Raises:
         ValueError: A pattern matches nothing; the loss is no scalar or does not depend on what is adapted; an
-            exact inner loop under vmap meets a fused norm (its second derivatives would be wrong).
+            exact inner loop under vmap meets a fused norm (its second derivatives would be wrong); or inference mode is
+            on.
     """
+    if torch.is_inference_mode_enabled():
+        raise ValueError(
+            "an inner step needs a gradient, which torch.inference_mode forbids: use torch.no_grad instead"
+        )
     names = adapted_names(params, adapted)
     exact = torch.is_grad_enabled() and not first_order
     with fused_norms_refused(exact and inside_vmap()):

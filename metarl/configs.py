@@ -6,6 +6,7 @@ back as the class it was.
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -243,9 +244,10 @@ def _one(value: Any, hint: Any, where: str) -> Any:
 def _scalar(value: Any, hint: Any, where: str) -> Any:
     if hint in (None, type(None)) and value is None:
         return None
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+    number = isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    if hint is float and number:
         return float(value)
-    if hint is int and isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
+    if hint is int and number and math.isfinite(value) and value == int(value):
         return int(value)
     if hint is Path and isinstance(value, str | Path):
         return Path(value)

@@ -5,6 +5,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Collection
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 PACKAGES = ("metarl-suite", "torch", "numpy", "gymnasium", "mujoco", "stable-baselines3", "pettingzoo")
 LARGEST_DIFF = 5_000_000
 """Bytes of a diff that are kept; more is no change of code but data."""
+MOST_NEW_MODULES = 50
 
 
 def command() -> str:
@@ -72,7 +74,8 @@ def git(folder: str | Path, save_in: str | Path) -> list[dict[str, Any]]:
 
     Args:
         folder: Where the user stands.
-        save_in: Folder for `git-NAME.diff`, the difference of each changed repository from its commit.
+        save_in: Folder for `git-NAME.diff`, the difference of each changed repository from its commit, with modules
+            that git does not know yet.
 
     Returns:
         For each repository its `name`, `commit`, whether it is `dirty`, and the name of its `diff` file (or
@@ -80,30 +83,48 @@ def git(folder: str | Path, save_in: str | Path) -> list[dict[str, Any]]:
     """
     places = (folder, Path(__file__).parent)
     roots = dict.fromkeys(_git(place, "rev-parse", "--show-toplevel") for place in places)
-    found = []
+    found: list[dict[str, Any]] = []
     for root in filter(None, roots):
         name = Path(root).name
-        diff = _git(root, "diff", "HEAD", "--no-color")
+        file = (
+            f"git-{name}.diff"
+            if name not in {each["name"] for each in found}
+            else f"git-{name}-{len(found) + 1}.diff"
+        )
+        diff = _difference(root)
         entry = {
             "name": name,
             "commit": _git(root, "rev-parse", "HEAD"),
             "dirty": bool(_git(root, "status", "--porcelain")),
-            "diff": f"git-{name}.diff" if diff else None,
+            "diff": file if diff else None,
         }
         if diff:
             data = (diff + "\n").encode(errors="replace")
             cut = data[:LARGEST_DIFF] + b"\n[cut]\n" if len(data) > LARGEST_DIFF else data
-            (Path(save_in) / f"git-{name}.diff").write_bytes(cut)
+            (Path(save_in) / file).write_bytes(cut)
         found.append(entry)
     return found
 
 
-def _git(folder: str | Path, *args: str) -> str | None:
-    """What git answers, None if it cannot."""
+def _difference(root: str) -> str:
+    """Of a repository from its commit: what was changed, then new modules."""
+    changed = _git(root, "diff", "HEAD", "--no-color") or ""
+    new = (_git(root, "ls-files", "--others", "--exclude-standard", "-z", "*.py") or "").split("\0")
+    added = (
+        _git(root, "diff", "--no-index", "--no-color", os.devnull, name, codes=(0, 1))
+        for name in list(filter(None, new))[:MOST_NEW_MODULES]
+    )
+    return "\n".join(filter(None, [changed, *added]))
+
+
+def _git(folder: str | Path, *args: str, codes: Collection[int] = (0,)) -> str | None:
+    """What git answers, None if it cannot or ends with another exit code."""
     try:
         line = ["git", "-C", str(folder), *args]
-        done = subprocess.run(line, capture_output=True, timeout=10, check=True, stdin=subprocess.DEVNULL)
+        done = subprocess.run(line, capture_output=True, timeout=10, check=False, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.SubprocessError):
+        return None
+    if done.returncode not in codes:
         return None
     return done.stdout.decode(errors="replace").strip("\n")
 

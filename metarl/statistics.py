@@ -6,7 +6,6 @@ interval in which the runs are drawn anew within each task. The definitions are 
 """
 
 from collections.abc import Callable
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -138,26 +137,6 @@ def stratified_means(
     tail = (1 - _share(level)) / 2
     low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
     return values.mean(axis=(0, 1)), low, high
-
-
-def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """A mean and how far it may be off, as accuracies over many episodes are reported.
-
-    The normal interval, z times s / sqrt(n), with s the sample's standard deviation (divided by n - 1) and
-    z = 1.96 for 95 %; right for the hundreds of episodes it is meant for, too narrow for a handful.
-
-    Args:
-        values: Shape (n,), n at least 2.
-        level: In (0, 1).
-
-    Returns:
-        The mean, and half the interval's width.
-    """
-    numbers = _numbers(values)
-    if numbers.ndim != 1 or numbers.size < 2:
-        raise ValueError(f"values have shape {numbers.shape}, expected (n,) with n at least 2")
-    z = NormalDist().inv_cdf((1 + _share(level)) / 2)
-    return float(numbers.mean()), float(z * numbers.std(ddof=1) / np.sqrt(numbers.size))
 
 
 def _numbers(scores: ArrayLike) -> np.ndarray:

@@ -23,7 +23,8 @@ Adapted = str | Collection[str]
 RULE_PREFIX = "rule."
 """Names that start so belong to the update rule and are never adapted."""
 STATE_PREFIX = "rule.state."
-"""Names that start so are what a rule remembers from one step to the next; step 0 starts without."""
+"""Names that start so are what a rule remembers from one step to the next; step 0 starts without. What
+`AdamWithoutMomentum` remembers stays from one inner loop to the next, and so has names of its own."""
 
 
 class UpdateRule(Protocol):

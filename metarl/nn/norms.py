@@ -66,7 +66,11 @@ class BatchNorm(nn.Module):
         self._check(x, statistics, support)
         if has_fast_path(x):
             return self._scaled(x, *self._moments(x, statistics, support))
-        if x.device.type == "cuda" and not inside_transform() and not _records and statistics != "support":
+        several = (
+            x.numel() > self.channels or statistics == "running"
+        )  # a fused norm refuses one value per channel
+        fused = x.device.type == "cuda" and not inside_transform() and not _records
+        if fused and several and statistics != "support":
             return self._fused(x, statistics)
         if statistics == "running":
             return self._scaled(x, self.running_mean, self.running_var)

@@ -153,14 +153,16 @@ def _stage(network: Learner, config: Config, names: tuple[str, ...], way: int) -
         drawn = [sampler.draw(1, seeded(TASK_SEED, each)) for each in chosen.tolist()]
         tasks = Episode(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
         noise, shift = (torch.randn(n, size, generator=generator) for n in (number, 1))
-        return Batch(chosen, tasks, *(each.to(tasks.support) for each in (distributed.part(noise), shift[0])))
+        noise, shift = (each.to(tasks.support) for each in (distributed.part(noise), shift[0]))
+        return Batch(chosen.to(noise.device), tasks, noise, shift)
 
     def loss(params: Params, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         prior, losses, posteriors = prior_of(params, names), [], []
         whole = Gaussians.under("posterior.", params)
-        for place, number in enumerate(batch.chosen.tolist()):
+        chosen = Gaussians(*({name: each[batch.chosen] for name, each in part.items()} for part in whole))
+        for place in range(len(batch.chosen)):
             task: Any = Episode(*(each[place] for each in batch.tasks))
-            posterior = Gaussians(*({name: each[number] for name, each in part.items()} for part in whole))
+            posterior = Gaussians(*({name: each[place] for name, each in part.items()} for part in chosen))
             weights = posterior.draw(_split(batch.noise[place], prior.mean))
             losses.append(network.support_loss(weights, task, config.training.statistics))
             posteriors.append(posterior)

@@ -62,8 +62,17 @@ def test_every_episode_is_judged_and_short_buffers_are_filled_with_masked_trajec
         assert per_episode[:, 0].tolist() == [15, 30, 45, 45, 45, 45]
 
 
-def test_filling_up_changes_no_loss():
-    algorithm = training()
+def test_memories_are_filled_up_to_the_parts_that_are_unrolled_not_to_the_steps():
+    algorithm = training(policy={"body": "lstm", "memory": "episode", "unroll": 4})
+    rest = algorithm.collect(np.random.default_rng(0)).data["rest"]
+    for each in (rest["query"], *rest["support"]):
+        assert each["obs"].shape[2] == 15
+        assert each["memory"].shape[2] == each["value_memory"].shape[2] == 4  # of 4, 4, 4 and 3 steps
+
+
+@pytest.mark.parametrize("body", ["mlp", "lstm"])
+def test_filling_up_changes_no_loss(body):
+    algorithm = training(policy={"body": body, "memory": "episode", "unroll": 4})
     data = algorithm.collect(np.random.default_rng(0)).data
     whole, _ = algorithm._losses_and_terms(dict(algorithm.module.named_parameters()), data["rest"])
     first = {

@@ -7,7 +7,10 @@ import sys
 import pytest
 import torch
 
-from metarl import checkpoints
+from metarl import checkpoints, distributed
+from metarl.agents import preset
+from metarl.agents.building import build
+from metarl.agents.experiment import Experiment
 from metarl.runs import find
 
 COMMAND = [
@@ -50,3 +53,10 @@ def test_two_ranks_train_what_one_does(agent, iterations, tmp_path):
     for name, tensor in alone.items():
         if name.startswith("module."):
             torch.testing.assert_close(together[name], tensor, rtol=1e-3, atol=2e-5, msg=name)
+
+
+@pytest.mark.parametrize("agent", ["ppo", "rl2", "recurrent-ppo", "self-play"])
+def test_learners_of_one_process_refuse_several_ranks(agent, monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    with pytest.raises(ValueError, match="got 2 ranks.* without torchrun"):
+        build(Experiment(world="metarl/PointNavigation-v0"), preset(agent), torch.device("cpu"))

@@ -257,6 +257,12 @@ def test_plain_evaluation_keeps_no_graph():
     assert all(v.requires_grad for v in leaves.values())
 
 
+def test_inference_mode_is_refused_by_name():
+    params, loss, support, _ = make("mlp", SGD(), "all")
+    with torch.inference_mode(), pytest.raises(ValueError, match="inference_mode forbids: use torch.no_grad"):
+        adapt(params, loss, [v[0] for v in support], rule=SGD())
+
+
 def test_what_is_not_adapted_is_passed_through():
     params, loss, support, _ = make("mlp", SGD(), "all")
     fast = adapt(params, loss, [v[0] for v in support], rule=SGD(), adapted=("head.*",))

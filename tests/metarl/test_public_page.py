@@ -28,6 +28,12 @@ def test_every_public_name_is_there():
     assert set(metarl._HOMES) | {"train", "open_run", "resume", "__version__"} == set(metarl.__all__)
 
 
+def test_what_error_messages_name_is_there_after_importing_metarl():
+    code = "import metarl; metarl.nn.LayerNorm; metarl.update_rules.SGD; metarl.agents; metarl.supervised"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_unknown_name_brings_the_nearest():
     with pytest.raises(AttributeError, match="did you mean 'adapt'"):
         metarl.adaptt  # noqa: B018

@@ -143,6 +143,23 @@ def test_git_state_and_diff(tmp_path):
     dirty = next(each for each in provenance.git(repository, tmp_path) if each["name"] == "project")
     assert dirty["dirty"]
     assert "+two" in (tmp_path / dirty["diff"]).read_text()
+    (repository / "new.py").write_text("three\n")
+    (repository / "notes.txt").write_text("four\n")
+    written = provenance.git(repository, tmp_path)
+    diff = (tmp_path / next(each for each in written if each["name"] == "project")["diff"]).read_text()
+    assert "+two" in diff
+    assert "+three" in diff
+    assert "four" not in diff
+
+
+def test_repositories_of_one_name_have_diffs_of_their_own(tmp_path, monkeypatch):
+    roots = iter(["/a/main", "/b/main"])
+    monkeypatch.setattr(
+        provenance, "_git", lambda place, *words, **codes: next(roots) if "--show-toplevel" in words else "x"
+    )
+    monkeypatch.setattr(provenance, "_difference", lambda root: f"of {root}")
+    names = [each["diff"] for each in provenance.git("somewhere", tmp_path)]
+    assert [(tmp_path / name).read_text().strip() for name in names] == ["of /a/main", "of /b/main"]
 
 
 def test_outside_a_repository_there_is_no_git_state(tmp_path):

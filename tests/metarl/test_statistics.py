@@ -6,7 +6,6 @@ import pytest
 from metarl.statistics import (
     bootstrap_band,
     interquartile_mean,
-    mean_interval,
     percentile_interval,
     stratified_bootstrap,
     stratified_means,
@@ -77,13 +76,6 @@ def test_percentiles_by_hand():
     assert (low, high) == pytest.approx((5.0, 95.0))
 
 
-def test_mean_interval_by_hand():
-    # values 0, 1 in equal parts, n = 100: s = sqrt(100 / 99) / 2, z = 1.959964
-    mean, half = mean_interval([0, 1] * 50)
-    assert mean == 0.5
-    assert half == pytest.approx(1.959964 * np.sqrt(100 / 99) / 2 / 10, rel=1e-6)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -92,7 +84,6 @@ def test_mean_interval_by_hand():
         (lambda: stratified_bootstrap([1, 2], level=95), "level=95"),
         (lambda: stratified_bootstrap(np.ones((2, 2, 2))), "expected \\(runs, tasks\\)"),
         (lambda: stratified_bootstrap([1, 2], reps=0), "reps=0"),
-        (lambda: mean_interval([1]), "at least 2"),
     ],
 )
 def test_mistakes_are_explained(call, message):
