@@ -58,5 +58,5 @@ def test_two_ranks_train_what_one_does(agent, iterations, tmp_path):
 @pytest.mark.parametrize("agent", ["ppo", "rl2", "recurrent-ppo", "self-play"])
 def test_learners_of_one_process_refuse_several_ranks(agent, monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    with pytest.raises(ValueError, match="got 2 ranks.* without torchrun"):
+    with pytest.raises(ValueError, match=r"got 2 ranks.* without torchrun"):
         build(Experiment(world="metarl/PointNavigation-v0"), preset(agent), torch.device("cpu"))
