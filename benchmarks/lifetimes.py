@@ -3,7 +3,7 @@
     python benchmarks/lifetimes.py EXPERIMENT [--seeds 1 2 3] [--jobs 1] [--only NAME...] [--stages ppo rl2]
 
 `hexapod`: two legs fail over seven episodes. `games`: matches against an opponent whose version rises from round to
-round, in three pairings. `sample-complexity`: games of one pairing with 3, 9 and 30 episodes per round. `specialists`:
+round, in three pairings. `sample-complexity`: games of one pairing with 3, 9, 30 and 90 episodes per round. `specialists`:
 the hexapod with two dead legs, before and after training on them alone.
 
 What a stage starts from is trained first, so that all methods go on from one policy for as many steps. Runs lie in
@@ -166,7 +166,7 @@ EXPERIMENTS = {
         "Ant-vs-Bug": pairing("Ant-vs-Bug", "ant@5", 9),
         "Ant-vs-Ant": pairing("Ant-vs-Ant", "ant@5", 9),
     },
-    "sample-complexity": {"Bug-vs-Ant": pairing("Bug-vs-Ant", "bug@5", 3, 9, 30)},
+    "sample-complexity": {"Bug-vs-Ant": pairing("Bug-vs-Ant", "bug@5", 3, 9, 30, 90)},
     "specialists": {"back": specialist(1, 2), "middle": specialist(3, 4), "front": specialist(5, 6)},
 }
 
