@@ -3,8 +3,8 @@
     python benchmarks/lifetimes.py EXPERIMENT [--seeds 1 2 3] [--jobs 1] [--only NAME...] [--stages ppo rl2]
 
 `hexapod`: two legs fail over seven episodes. `games`: matches against an opponent whose version rises from round to
-round, in three pairings. `sample-complexity`: games of one pairing with 3, 9, 30 and 90 episodes per round. `specialists`:
-the hexapod with two dead legs, before and after training on them alone.
+round, in three pairings. `sample-complexity`: games of one pairing with 3, 9, 30 and 90 episodes per round.
+`specialists`: the hexapod with two dead legs, before and after training on them alone.
 
 What a stage starts from is trained first, so that all methods go on from one policy for as many steps. Runs lie in
 `--out`; one that is complete is not trained again, one that was interrupted goes on. Raw returns and scores go to
