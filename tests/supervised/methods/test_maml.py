@@ -6,7 +6,9 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from metarl.supervised import preset, runs
-from metarl.supervised.inner_loop import with_ways
+from metarl.adaptation import adapt
+from metarl.supervised.inner_loop import sgd, with_ways
+from metarl.supervised.methods.config import InnerLoop
 from metarl.tasks import over_tasks
 from tests.supervised import front
 from tests.supervised.methods.smooth import (
@@ -123,6 +125,14 @@ def test_other_ways_take_the_rows_of_the_head_round_and_round():
     assert found["rule.lr.head.bias"] is params["rule.lr.head.bias"]
     assert with_ways(params, wave()) == params
     assert with_ways(params, episode()._replace(classes=torch.arange(WAY))) == params
+
+
+def test_the_inner_gradient_is_bounded_entry_by_entry():
+    slopes = torch.tensor([3.0, -4.0, 0.001])
+    params = {"w": torch.zeros(3, requires_grad=True)}
+    rule = sgd(InnerLoop(lr=2.0, clip=0.01))
+    fast = adapt(params, lambda fast, data: (slopes * fast["w"]).sum(), None, rule=rule)
+    torch.testing.assert_close(fast["w"].detach(), -2 * torch.tensor([0.01, -0.01, 0.001]))
 
 
 def test_the_presets_step_sizes_belong_to_a_mean_loss():
