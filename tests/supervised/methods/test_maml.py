@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
-from metarl.supervised import preset, runs
 from metarl.adaptation import adapt
+from metarl.supervised import runs
 from metarl.supervised.inner_loop import sgd, with_ways
 from metarl.supervised.methods.config import InnerLoop
 from metarl.tasks import over_tasks
@@ -133,12 +133,6 @@ def test_the_inner_gradient_is_bounded_entry_by_entry():
     rule = sgd(InnerLoop(lr=2.0, clip=0.01))
     fast = adapt(params, lambda fast, data: (slopes * fast["w"]).sum(), None, rule=rule)
     torch.testing.assert_close(fast["w"].detach(), -2 * torch.tensor([0.01, -0.01, 0.001]))
-
-
-def test_the_presets_step_sizes_belong_to_a_mean_loss():
-    assert preset("maml", "omniglot", 5, 1).inner.lr == 0.4
-    assert preset("maml", "mini-imagenet", 5, 1).inner.lr == 0.05
-    assert preset("maml", "sinusoid", 5, 10).inner.lr == 0.01
 
 
 @pytest.mark.parametrize(
