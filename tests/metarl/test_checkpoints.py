@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -109,6 +110,21 @@ def test_a_full_disk_leaves_what_was_there_even_under_the_same_name(full_at, tmp
     assert after[1] == before[1]
     assert all(torch.equal(after[0][name], each) for name, each in before[0].items())
     assert not list(tmp_path.glob(".*"))
+
+
+def test_an_old_description_does_not_vouch_for_new_tensors(tmp_path, monkeypatch):
+    older, newer = two(tmp_path)
+    real = Path.replace
+
+    def interrupted(self, target):
+        if target.suffix == ".json":
+            raise OSError("power cut")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(OSError, match="power cut"):
+        save(newer, {"x": torch.zeros(2)}, {})
+    assert complete(tmp_path) == [older]
 
 
 def test_steps_are_ordered_as_numbers(tmp_path):

@@ -182,6 +182,14 @@ def test_conjugate_gradient_solves_a_linear_system():
     torch.testing.assert_close(solution, torch.linalg.solve(matrix, target), rtol=1e-8, atol=1e-8)
 
 
+def test_conjugate_gradient_keeps_what_it_has_where_the_matrix_is_not_positive():
+    signs = torch.tensor([1.0, -1.0], dtype=D)  # no curvature along (1, 1)
+    assert conjugate_gradient(lambda v: signs * v, torch.ones(2, dtype=D), 2).tolist() == [0, 0]
+    one = torch.tensor([1.0, 0.0], dtype=D)
+    assert conjugate_gradient(lambda v: signs * v, one, 2).tolist() == [1, 0]
+    assert conjugate_gradient(lambda v: -v, one, 2).tolist() == [0, 0]
+
+
 def test_trust_region_on_a_quadratic_by_hand():
     # loss x + 2y, KL (4 x^2 + y^2) / 2: F = diag(4, 1), F^-1 g = (1/4, 2), g' F^-1 g = 17/4,
     # so the full step is -sqrt(2 * 0.17 / 4.25) (1/4, 2) = -sqrt(0.08) (1/4, 2); its KL is 0.17 exactly.

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
-from metarl.nn import BatchNorm, ConvBlock, max_pool, normalise, recorded_moments, stateless
+from metarl.nn import BatchNorm, ConvBlock, max_pool, norm_layer, normalise, recorded_moments, stateless
 from metarl.tasks import over_tasks
 
 D = torch.float64
@@ -19,12 +19,12 @@ def images(*shape, seed=0):
     return torch.randn(*shape, dtype=D, generator=torch.Generator().manual_seed(seed))
 
 
-def norm_with_averages(channels=4):
-    """Scales of both signs, and averages that are not those of the data."""
-    norm = BatchNorm(channels).to(D)
-    norm.weight.data, norm.bias.data = images(channels, seed=1), images(channels, seed=2)
-    norm.running_mean.copy_(images(channels, seed=3))
-    norm.running_var.copy_(images(channels, seed=4).square() + 0.5)
+def norm_with_averages():
+    """Four channels with scales of both signs, and averages that are not those of the data."""
+    norm = BatchNorm(4).to(D)
+    norm.weight.data, norm.bias.data = torch.tensor([1.5, -0.5, -2.0, 0.75], dtype=D), images(4, seed=2)
+    norm.running_mean.copy_(images(4, seed=3))
+    norm.running_var.copy_(images(4, seed=4).square() + 0.5)
     norm.recorded.fill_(1)
     return norm
 
@@ -144,6 +144,12 @@ def test_averages_travel_with_the_state_and_with_a_functional_call():
         fresh(x, "running")
     fresh.load_state_dict(norm.state_dict())
     torch.testing.assert_close(fresh(x, "running"), norm(x, "running"))
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(64, 8), (12, 4), (7, 1)])
+def test_group_norm_by_name_has_eight_groups_or_as_many_as_divide_the_channels(channels, groups):
+    x = images(3, channels, 2, 2)
+    torch.testing.assert_close(norm_layer("group", channels).to(D)(x), F.group_norm(x, groups))
 
 
 def test_only_batch_norm_heeds_the_statistics():

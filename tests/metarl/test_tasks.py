@@ -60,17 +60,22 @@ def make_task(f):
 
 
 @pytest.fixture
-def two_threads():
+def threads_restored():
     before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def two_threads(threads_restored):
     torch.set_num_threads(2)
     yield
     assert torch.get_num_threads() == 2
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_every_way_gives_the_gradient_of_a_plain_loop(way, kind):
+def test_every_way_gives_the_gradient_of_a_plain_loop(way, kind, threads_restored):
     net = conv_net() if kind == "conv" else MLP((5, 8, 3)).to(D)
     data = episodes(5, *((1, 8, 8) if kind == "conv" else (5,)))
     params = dict(net.named_parameters())
@@ -78,7 +83,6 @@ def test_every_way_gives_the_gradient_of_a_plain_loop(way, kind):
     task = make_task(stateless(net))
     weights = torch.arange(1.0, 6.0, dtype=D)
 
-    before = torch.get_num_threads()
     torch.set_num_threads(2 if way.get("how", "threads") == "threads" else 1)
     losses, aux = over_tasks(task, **way)(params, data)
     torch.set_num_threads(1)
@@ -101,7 +105,6 @@ def test_every_way_gives_the_gradient_of_a_plain_loop(way, kind):
     with torch.no_grad():
         plain_forward, _ = over_tasks(task, **way)(params, data)
     torch.testing.assert_close(plain_forward, losses.detach(), rtol=1e-12, atol=1e-12)
-    torch.set_num_threads(before)
 
 
 def test_the_snippet_of_the_readme():
@@ -249,17 +252,18 @@ def test_threads_refuse_a_shared_module_and_auto_loops(two_threads):
     assert all(value is own[name] for name, value in net.named_parameters())
 
 
-def test_auto_chooses_by_network_and_size(two_threads):
+def test_auto_chooses_by_network_and_size(threads_restored):
+    torch.set_num_threads(2)
     small, large = torch.ones(3, 10, 4), torch.ones(3, 20_000, 4)
     dense, conv = {"w": torch.ones(16, 4)}, {"w": torch.ones(2, 2, 3, 3)}
     assert choose(dense, small) == "vmap"
+    assert choose(dense, torch.ones(3, 10_000, 4)) == "vmap"  # 10,000 rows times 64 weights
     assert choose(dense, large) == "threads"
     assert choose(conv, small) == "threads"
     assert choose({**dense, "rule.lr.w": torch.ones(2, 16, 4)}, small) == "vmap"
     assert choose({"w": torch.ones(2, 2, 3, 3, device="meta")}, small) == "vmap"
     torch.set_num_threads(1)
     assert choose(conv, small) == choose(dense, large) == "loop"
-    torch.set_num_threads(2)
 
 
 def test_a_transform_outside_differentiates_through():

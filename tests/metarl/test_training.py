@@ -33,8 +33,13 @@ def test_training_learns_and_ends_in_order(tmp_path, capsys):
     assert evaluated == [40 * 25, 40 * 50, 40 * 60]
     saved = [int(path.name[5:]) for path in checkpoints.complete(run.checkpoints)]
     assert saved == [0, 800, 1600, 2400]
-    for tag in ("fps", "iteration", "collect_share", "learn_share", "time_elapsed"):
-        assert all(value >= 0 for value in metrics[f"time/{tag}"])
+    fps, seconds, collecting, learning, elapsed = (
+        np.array(metrics[f"time/{tag}"])
+        for tag in ("fps", "iteration", "collect_share", "learn_share", "time_elapsed")
+    )
+    assert min(seconds.min(), collecting.min(), learning.min()) > 0
+    np.testing.assert_allclose(fps * seconds * (collecting + learning), 40, rtol=1e-4)
+    np.testing.assert_allclose(elapsed, seconds.cumsum(), rtol=1e-4)
     assert "finished 2,400 steps" in capsys.readouterr().out
 
 

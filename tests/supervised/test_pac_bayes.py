@@ -74,6 +74,14 @@ def test_the_certificate_lies_between_the_loss_and_its_relaxation():
         assert tight < certificate(loss, 5.0, 1000, 0.1, draws=100)
 
 
+def test_finitely_many_draws_may_deceive_on_either_side():
+    # Without errors, and with samples beyond number: kl(0 | p) = ln(2 / 0.01) / 100.
+    found = certificate(0.0, 0.0, 10**12, 0.1, draws=100)
+    assert found == pytest.approx(1 - math.exp(-math.log(200) / 100), rel=1e-4)
+    found = certificate(0.0, 0.0, 10**12, 0.1, draws=10, draws_delta=0.5)
+    assert found == pytest.approx(1 - math.exp(-math.log(4) / 10), rel=1e-4)
+
+
 def test_the_inverted_divergence_by_hand():
     assert inverted_kl(0.0, 0.3) == pytest.approx(1 - math.exp(-0.3))  # kl(0 | p) = -ln(1 - p)
     assert inverted_kl(0.25, 0.25 * math.log(0.5) + 0.75 * math.log(1.5)) == pytest.approx(0.5)

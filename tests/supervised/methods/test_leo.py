@@ -89,6 +89,28 @@ def test_penalties_by_hand():
     assert correlation(torch.tensor([[1.0, 1.0], [0.0, 1.0]])).item() == pytest.approx(2 * 0.5 / 4)
 
 
+@pytest.mark.parametrize(
+    ("factor", "expected"),
+    [
+        ({"kl": 2.0}, 2 - math.log(2)),  # twice the mean of 1 / 2 and 3 / 2 - ln 2
+        ({"encoder_penalty": 3.0}, 7.5),  # of (1 + 4) / 2
+        ({"l2": 0.5}, 7.0),  # half of half of 3^2 + 4^2 + 1 + 1 + 1
+        ({"orthogonality": 3.0}, 0.75),  # of 1 / 4
+    ],
+)
+def test_each_penalty_has_its_own_factor(factor, expected):
+    none = dict.fromkeys(("kl", "encoder_penalty", "l2", "orthogonality"), 0.0)
+    codes = Spread(torch.tensor([[1.0, 0.0]], dtype=D), torch.tensor([[1.0, 2.0]], dtype=D))
+    params = {
+        "codec.encoder.weight": torch.tensor([[3.0, 4.0]], dtype=D),
+        "codec.decoder.weight": torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=D),
+        "net.weight": torch.ones(9, dtype=D),
+    }
+    fast = {"start": codes.mean, "code": codes.mean + torch.tensor([[1.0, -2.0]], dtype=D)}
+    found = penalties(small(**(none | factor)), params, fast, codes)
+    assert found.item() == pytest.approx(expected)
+
+
 def test_an_inner_step_on_the_code_by_hand():
     config = small(steps=1, finetuning_steps=0)
     torch.manual_seed(0)
@@ -203,7 +225,7 @@ def averaged(method):
 
 @pytest.mark.parametrize(("frozen", "statistics"), [(True, "running"), (False, "batch")])
 def test_a_frozen_network_gives_the_features_of_testing(frozen, statistics):
-    config = small(frozen=frozen)
+    config = small(frozen=frozen, kl=0.7, encoder_penalty=0.4, l2=0.01)
     method, params = made(config, "leo")
     averaged(method)
     drawn, noise = episodes(1), noise_for(config, 1)
@@ -214,7 +236,10 @@ def test_a_frozen_network_gives_the_features_of_testing(frozen, statistics):
     fast, spread = inner_loop(config, params, support, drawn.support_labels[0], WAY, one)
     wanted = F.cross_entropy(scores_of(query * one.query, fast["weights"]), drawn.query_labels[0])
     found = method.stages[1].loss(params, (drawn, noise))[0]
-    torch.testing.assert_close(found, wanted + penalties(config, params, fast, spread))
+    squares = sum(each.square().sum() for name, each in params.items() if name.startswith("codec."))
+    wanted += 0.7 * divergence(spread) + 0.4 * (fast["code"] - fast["start"]).square().mean()
+    wanted += 0.01 * squares / 2 + 0.3 * correlation(params["codec.decoder.weight"])
+    torch.testing.assert_close(found, wanted)
 
 
 def test_episodes_leave_a_frozen_network_as_it_is():

@@ -5,8 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
-from metarl.supervised import preset, runs
-from metarl.supervised.inner_loop import with_ways
+from metarl.adaptation import adapt
+from metarl.supervised import runs
+from metarl.supervised.inner_loop import sgd, with_ways
+from metarl.supervised.methods.config import InnerLoop
 from metarl.tasks import over_tasks
 from tests.supervised import front
 from tests.supervised.methods.smooth import (
@@ -125,10 +127,12 @@ def test_other_ways_take_the_rows_of_the_head_round_and_round():
     assert with_ways(params, episode()._replace(classes=torch.arange(WAY))) == params
 
 
-def test_the_presets_step_sizes_belong_to_a_mean_loss():
-    assert preset("maml", "omniglot", 5, 1).inner.lr == 0.4
-    assert preset("maml", "mini-imagenet", 5, 1).inner.lr == 0.05
-    assert preset("maml", "sinusoid", 5, 10).inner.lr == 0.01
+def test_the_inner_gradient_is_bounded_entry_by_entry():
+    slopes = torch.tensor([3.0, -4.0, 0.001])
+    params = {"w": torch.zeros(3, requires_grad=True)}
+    rule = sgd(InnerLoop(lr=2.0, clip=0.01))
+    fast = adapt(params, lambda fast, data: (slopes * fast["w"]).sum(), None, rule=rule)
+    torch.testing.assert_close(fast["w"].detach(), -2 * torch.tensor([0.01, -0.01, 0.001]))
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,12 @@ def test_steps_beyond_the_trained_ones_have_what_the_last_has():
         scores = method.tested(params, episode(), "transductive")[1]
     assert scores.isfinite().all()
     assert not torch.allclose(scores, method.task(params, episode(), "transductive")[1])
+    norms = method.module.norms
+    for step, layer in ((0, 0), (1, 1), (2, 1), (3, 1)):
+        found, own = norms.at(params, step), norms.layers[layer][2]
+        assert found["net.blocks.2.norm.weight"] is params[f"norms.layers.{layer}.2.weight"]
+        assert found["net.blocks.2.norm.bias"] is params[f"norms.layers.{layer}.2.bias"]
+        assert found["net.blocks.2.norm.running_mean"] is own.running_mean
 
 
 def test_the_outer_step_size_follows_a_cosine():

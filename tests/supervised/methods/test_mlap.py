@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from metarl.supervised.methods import mlap
 from metarl.supervised.methods.config import Backbone
 from metarl.supervised.methods.mlap import HYPER_SPREAD, Batch, prior_of
 from metarl.supervised.pac_bayes import gaussian_kl, hyper_kl, meta_term, task_term
 from metarl.tasks import over_tasks
 from tests.supervised.methods.smooth import (
     QUERY,
+    SHOT,
     WAY,
     D,
     assert_slope,
@@ -97,6 +99,19 @@ def test_without_steps_the_answer_is_that_of_the_priors_mean():
     scores = method.task(params, one, "transductive")[1]
     torch.testing.assert_close(scores, method.module.head(method.module.net(one.query)))
     assert scores.shape == (WAY * QUERY, WAY)
+
+
+def test_a_new_tasks_bound_counts_all_images_of_its_support(monkeypatch):
+    seen, real = [], mlap.posterior_objective
+
+    def watched(bound, loss, posterior, prior, samples, *, delta):
+        seen.append((bound, samples, delta))
+        return real(bound, loss, posterior, prior, samples, delta=delta)
+
+    monkeypatch.setattr(mlap, "posterior_objective", watched)
+    method, params = made(small(bound="catoni", delta=0.05), "mlap")
+    method.task(params, episode(), "transductive")
+    assert seen == [("catoni", WAY * SHOT, 0.05)] * 3  # once for each step
 
 
 def test_the_posterior_goes_as_far_as_the_prior_is_wide():

@@ -28,3 +28,5 @@ def test_cosines_and_the_scale():
     method = build("nearest-centroid", Config(distance="cosine", scale=2.0), (1, 1, 1), 2, 2, 2)
     _, scores = method.task({}, given(), "running")
     assert scores.tolist() == [[0.0, 2.0], [0.0, 2.0]]
+    usual = build("nearest-centroid", Config(distance="cosine"), (1, 1, 1), 2, 2, 2)
+    assert usual.task({}, given(), "running")[1].tolist() == [[0.0, 10.0], [0.0, 10.0]]

@@ -1,5 +1,7 @@
 """T-Net, MT-Net and Meta-Curvature as methods: their meta-gradients, what they start as, how masks are drawn."""
 
+import math
+
 import pytest
 import torch
 
@@ -78,20 +80,24 @@ def test_a_mask_is_drawn_for_every_training_task_and_is_itself_in_testing():
         batch = stage.draw(store(), torch.Generator().manual_seed(0), 0.0)
         noise = batch[1]["rule.noise.net.blocks.1.conv.weight"]
         assert noise.shape == (32, 4)
-        assert noise.std() > 1  # a logistic variable has a deviation of 1.8
         assert len(noise.unique()) == noise.numel()
+        every = torch.cat([each.flatten() for each in batch[1].values()])
+        assert every.mean() == pytest.approx(0, abs=0.2)
+        assert every.std() == pytest.approx(math.pi / math.sqrt(3), abs=0.15)  # as logistic variables have
         many = episodes(2)
         noise = {key: each[:2].double() for key, each in batch[1].items()}
         loss, metrics = stage.loss(params, (many, noise))
-        losses = []
+        losses, right = [], []
         for i in range(2):
             one = type(many)(*(each[i] for each in many))
             with_noise = {**params, **{key: each[i] for key, each in noise.items()}}
-            losses.append(method.task(with_noise, one, "transductive")[0])
+            each, scores = method.task(with_noise, one, "transductive")
+            losses.append(each)
+            right.append(scores.argmax(1) == one.query_labels)
         silent = method.task(params, one, "transductive")[0]
     torch.testing.assert_close(loss, torch.stack(losses).mean())
     assert abs(silent - losses[1]) > 1e-6
-    assert 0 <= metrics["accuracy"] <= 1
+    assert metrics["accuracy"] == pytest.approx(torch.cat(right).double().mean().item())
 
 
 def test_the_head_has_no_map_and_any_number_of_ways_will_do():

@@ -179,9 +179,13 @@ def test_the_penalty_and_weight_decay_together_are_what_is_asked_for(penalty, ex
     without, _ = free.stages[0].loss(params, episodes)
     squares = sum(each.detach().square().sum() for each in method.module.conditioner.factors)
     assert float((loss - without).detach()) == pytest.approx(expected / 2 * float(squares), abs=2e-6)
-    losses = [method.task(params, Episode(*(each[i] for each in episodes)), "joint")[0] for i in range(2)]
+    losses, scores = zip(
+        *(method.task(params, Episode(*(each[i] for each in episodes)), "joint") for i in range(2)),
+        strict=True,
+    )
     torch.testing.assert_close(without, (losses[0] + losses[1]) / 2)
-    assert 0 <= metrics["accuracy"] <= 1
+    right = torch.stack(scores).argmax(-1) == episodes.query_labels
+    assert float(metrics["accuracy"]) == pytest.approx(right.float().mean().item())
 
 
 def test_an_update_of_either_kind_trains():

@@ -39,6 +39,13 @@ def one(**kw):
     return Episode(*(each[0] for each in episodes(**kw)))
 
 
+def moments(method, given):
+    """Mean and variance of every score of an episode with three classes of two support images."""
+    features = method.module.project(method.module.net(torch.cat([given.support, given.query])))
+    means = features[:6].view(3, 2, -1).mean(1)
+    return linear_scores(features[6:], *method.module.amortiser(means))
+
+
 def test_moments_of_scores_by_hand_and_by_drawing_weights():
     query = torch.tensor([[1.0, -2.0]], dtype=D)
     weight = Gaussian(
@@ -59,8 +66,8 @@ def test_moments_of_scores_by_hand_and_by_drawing_weights():
 
 
 def test_probabilities_are_averaged_not_scores():
-    scores = Gaussian(torch.zeros(1, 2, dtype=D), torch.ones(1, 2, dtype=D))
-    noise = torch.tensor([[[2.0, 0.0]], [[0.0, 0.0]]], dtype=D)
+    scores = Gaussian(torch.zeros(1, 2, dtype=D), torch.full((1, 2), 4.0, dtype=D))
+    noise = torch.tensor([[[1.0, 0.0]], [[0.0, 0.0]]], dtype=D)  # one deviation is 2
     first = (1 / (1 + math.exp(-2)) + 0.5) / 2
     torch.testing.assert_close(averaged(scores, noise).exp(), torch.tensor([[first, 1 - first]], dtype=D))
 
@@ -102,7 +109,12 @@ def test_training_draws_noise_anew_and_its_gradient_is_right():
     assert not torch.equal(first, second)
     batch = (episodes(2), torch.randn(2, 4, 6, 3, dtype=D, generator=torch.Generator().manual_seed(2)))
     loss, metrics = stage.loss(params, batch)
-    assert 0 <= metrics["accuracy"] <= 1
+    right = []
+    for place, noise in enumerate(batch[1]):
+        given = Episode(*(each[place] for each in batch[0]))
+        found = averaged(moments(method, given), noise)
+        right.append(found.argmax(1) == given.query_labels)
+    assert float(metrics["accuracy"]) == pytest.approx(torch.cat(right).float().mean().item())
     grads = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
     assert all(each is not None for each in grads)
     torch.manual_seed(1)
@@ -116,14 +128,19 @@ def test_training_draws_noise_anew_and_its_gradient_is_right():
     assert (along[0] - along[1]) / 2e-5 == pytest.approx(float(slope), rel=1e-6)
 
 
-def test_more_samples_in_testing_change_little():
-    found = {}
+def test_testing_has_fixed_draws_of_every_class_and_many_of_them_agree_with_others():
+    given, generator = one(), torch.Generator().manual_seed(5)
+    noise = torch.randn(20_000, 1, 3, dtype=D, generator=generator)
+    distances = []
     for samples in (10, 2000):
         method, params = made(samples=samples)
         with torch.no_grad():
-            found[samples] = method.task(params, one(), "joint")[1].exp()
-    assert not torch.equal(found[10], found[2000])
-    torch.testing.assert_close(found[10], found[2000], rtol=0, atol=0.1)
+            found = method.task(params, given, "joint")[1].exp()
+            scores = moments(method, given)
+            own = torch.stack([method.module.noise[number] for number in given.classes.tolist()], -1)
+            torch.testing.assert_close(found, averaged(scores, own.view(samples, 1, 3)).exp())
+            distances.append(float((found - averaged(scores, noise).exp()).abs().max()))
+    assert distances[1] < 0.02 < distances[0]
 
 
 def test_the_papers_numbers_of_tasks():
