@@ -129,6 +129,27 @@ def test_learned_step_sizes_are_meta_parameters(tmp_path):
     assert names["rule.lr.policy.log_std"].grad.abs().sum() > 0
 
 
+def test_adams_first_step_moves_a_step_size_by_a_share_of_where_it_starts():
+    config = preset("cavia")
+    inner = replace(config.inner, lr=0.5, context_lr=20.0, step_sizes="tensor", adapted="all")
+    outer = replace(config.outer, lr=0.003, step_size_lr=0.01, epochs=1, max_grad_norm=None)
+    starts = {"policy.log_std": 1.0, "rule.lr.policy.log_std": 0.5, "rule.lr.policy.context": 20.0}
+    parameters = {name: torch.tensor([value], requires_grad=True) for name, value in starts.items()}
+    optimizer = outer_optimizer(parameters, replace(config, inner=inner, outer=outer))
+    optimizer.update(lambda: (sum(each.sum() for each in parameters.values()), {}))
+    moved = [starts[name] - each.item() for name, each in parameters.items()]
+    np.testing.assert_allclose(moved, [0.003, 0.005, 0.2], rtol=1e-3)
+
+
+def test_reptile_goes_its_share_of_the_way_however_long_that_is():
+    config = preset("reptile")
+    config = replace(config, outer=replace(config.outer, lr=0.5, max_grad_norm=0.5))
+    x = torch.tensor([3.0, 4.0], requires_grad=True)  # 5 away from the origin, which is where it is to go
+    metrics = outer_optimizer({"x": x}, config).update(lambda: (x.square().sum() / 2, {}))
+    assert x.tolist() == [1.5, 2.0]
+    assert metrics["grad_norm"] == 5.0
+
+
 def test_promp_learns_to_navigate(tmp_path):
     """A smoke test: a short training must make adaptation pay."""
     config = preset("promp")

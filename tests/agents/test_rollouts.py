@@ -9,7 +9,7 @@ import torch
 from metarl.agents.configs import PolicyConfig
 from metarl.agents.policies import GaussianPolicy, ObservationNormalizer, log_probability
 from metarl.agents.policy_adaptation import for_each_task
-from metarl.agents.rollouts import draw_tasks, finite_tasks, make_world, rollout
+from metarl.agents.rollouts import draw_lifetimes, draw_pairs, draw_tasks, finite_tasks, make_world, rollout
 
 
 def act(world, tasks, trajectories, seed=0, horizon=None, **options):
@@ -90,6 +90,35 @@ def test_few_tasks_are_drawn_in_balance():
         drawn = [task["direction"] for task in draw_tasks(env, num, "train", np.random.default_rng(num))]
         assert len(drawn) == num
         assert abs(drawn.count(1.0) - drawn.count(-1.0)) <= 1
+
+
+class FewLifetimes:
+    """Four lifetimes of three episodes: tasks 0, 1, 2; 10, 11, 12; and so on."""
+
+    def enumerate_lifetimes(self, split):
+        return [[{"number": 10 * life + episode} for episode in range(3)] for life in range(4)]
+
+    def sample_lifetimes(self, num, split, rng):
+        raise AssertionError("there are few enough to enumerate")
+
+
+def test_few_lifetimes_are_drawn_in_balance_and_in_any_order():
+    orders = []
+    for seed in range(40):
+        drawn = draw_lifetimes(FewLifetimes(), 6, "train", np.random.default_rng(seed))
+        orders.append([each[0]["number"] // 10 for each in drawn])
+    assert all(sorted(each[:4]) == [0, 1, 2, 3] and each[4] != each[5] for each in orders)
+    assert all({order[place] for order in orders} == {0, 1, 2, 3} for place in range(6))
+
+
+def test_a_pair_is_an_episodes_task_and_the_next():
+    places = []
+    for seed in range(10):
+        support, query = draw_pairs(FewLifetimes(), 4, "train", np.random.default_rng(seed))
+        assert [task["number"] + 1 for task in support] == [task["number"] for task in query]
+        assert sorted(task["number"] // 10 for task in support) == [0, 1, 2, 3]
+        places += [task["number"] % 10 for task in support]
+    assert set(places) == {0, 1}
 
 
 def test_many_tasks_are_sampled():
