@@ -70,7 +70,7 @@ class Still:
 
 @pytest.mark.parametrize("agent", ["ppo", "rl2"])
 def test_what_imitation_says_of_itself_by_hand(agent):
-    """Means of 1 where the teacher has 0, at a spread of 1: 1/2 nat for each of two actions. Values of 3 for returns of 5."""
+    """Two means of 1 where the teacher has 0, at a spread of 1: 1/2 nat each. Values of 3 for returns of 5."""
     config = (
         memory(agent, epochs=1)
         if agent == "rl2"
