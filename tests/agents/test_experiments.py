@@ -95,10 +95,11 @@ def test_reptile_moves_towards_the_mean_of_the_adapted_parameters():
     adapted = algorithm.collect(generator(0, 1, "collect")).data["adapted"]
     loss, _ = algorithm.loss({"adapted": adapted})
     loss.backward()
-    for name, parameter in algorithm.module.named_parameters():
-        if parameter.grad is not None:
-            expected = parameter.detach() - adapted[name].mean(0)
-            torch.testing.assert_close(parameter.grad, expected, atol=1e-6, rtol=1e-5)
+    moved = {n: p for n, p in algorithm.module.named_parameters() if p.grad is not None}
+    assert moved.keys() == {f"policy.{name}" for name, _ in algorithm.module.policy.named_parameters()}
+    for name, parameter in moved.items():
+        expected = parameter.detach() - adapted[name].mean(0)
+        torch.testing.assert_close(parameter.grad, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_the_meta_gradient_is_the_mean_over_tasks():

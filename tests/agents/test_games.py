@@ -11,6 +11,7 @@ from metarl.agents.experiments import train
 from metarl.agents.games import by_quarters, episodes_per_round, games_won, rounds, winner
 from metarl.agents.lifetime_evaluation import LifetimeEvaluation
 from metarl.cli import main
+from tests.agents.matches import off_the_mat
 
 
 def test_a_round_goes_to_who_won_more_of_its_episodes():
@@ -49,7 +50,7 @@ def test_only_rising_versions_are_games():
     assert episodes_per_round(None) is None
 
 
-def test_agents_play_games_against_an_opponent_that_goes_on_training(tmp_path, capsys):
+def test_agents_play_games_against_an_opponent_that_goes_on_training(tmp_path, capsys, monkeypatch):
     """Self-play makes the opponent; the game is lived adapting and not, in training and afterwards."""
     world, fast = "metarl/RoboSumo-Ant-vs-Ant-v0", {"physics": "fast"}
     config = preset("self-play")
@@ -62,12 +63,13 @@ def test_agents_play_games_against_an_opponent_that_goes_on_training(tmp_path, c
     sampling = replace(config.sampling, tasks=2, trajectories=1, horizon=6)
     experiment = replace(experiment, steps=24, world_options=options, evaluation_tasks=2, evaluate_every=1)
     run = train("continuous-adaptation", experiment, replace(config, sampling=sampling), quiet=True)
+    off_the_mat(monkeypatch, 0)
     found = run.evaluate_lifetimes(2, quiet=True)
     assert found.groups == ["opponent self"]
     for label in found.scores:
-        assert found.measures[label]["score"].shape == (1, 2, 6)
+        assert found.measures[label]["score"].tolist() == [[[-1] * 6] * 2]
     assert by_quarters(found, 2).table().startswith("**opponent self**")
     assert main(["evaluate", str(run.path), "--lifetimes", "2"]) == 0
     said = capsys.readouterr().out
-    for label, share in games_won(found, 2).items():
-        assert f"games of {label}: {100 * share['won']:.0f} % won, {100 * share['lost']:.0f} % lost" in said
+    for label in found.scores:
+        assert f"games of {label}: 0 % won, 100 % lost" in said

@@ -11,6 +11,7 @@ from metarl.agents.experiment import Experiment
 from metarl.agents.experiments import open_run, resume, train
 from metarl.agents.imitation import Teacher, imitate
 from metarl.agents.sb3_memory import MemoryTraining
+from metarl.agents.sb3_ppo import PPOTraining
 
 POINT = "metarl/PointNavigation-v0"
 SPIDER = "metarl/RoboSumo-Spider-vs-Ant-v0"
@@ -56,6 +57,36 @@ def test_imitation_comes_near_and_values_what_was_earned(teacher, tmp_path):
     assert last["imitation/kl"] < 0.1 * first["imitation/kl"]
     assert last["imitation/value_loss"] < 0.8 * first["imitation/value_loss"]
     torch.testing.assert_close(training.module.log_std.data, read.log_std)
+
+
+class Still:
+    """A teacher that does nothing."""
+
+    sizes, log_std = (2, 2), torch.zeros(2)
+
+    def __call__(self, obs):
+        return torch.zeros(len(obs), 2)
+
+
+@pytest.mark.parametrize("agent", ["ppo", "rl2"])
+def test_what_imitation_says_of_itself_by_hand(agent):
+    """Two means of 1 where the teacher has 0, at a spread of 1: 1/2 nat each. Values of 3 for returns of 5."""
+    config = (
+        memory(agent, epochs=1)
+        if agent == "rl2"
+        else replace(preset("ppo"), environments=4, horizon=10, epochs=1)
+    )
+    kind = MemoryTraining if agent == "rl2" else PPOTraining
+    training = kind(Experiment(POINT, steps=1), replace(config, batch_size=80), torch.device("cpu"))
+    model = training.model
+    with torch.no_grad():
+        for layer, bias in ((model.policy.action_net, 1.0), (model.policy.value_net, 3.0)):
+            layer.weight.zero_()
+            layer.bias.fill_(bias)
+    training.collect(np.random.default_rng(0))
+    model.rollout_buffer.returns[:] = 5.0
+    found = imitate(model, Still())
+    assert found == pytest.approx({"imitation/kl": 1.0, "imitation/value_loss": 4.0}, rel=1e-5)
 
 
 @pytest.mark.parametrize("agent", ["rl2", "recurrent-ppo"])

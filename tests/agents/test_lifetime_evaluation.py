@@ -8,7 +8,7 @@ import pytest
 
 from metarl.agents.lifetime_evaluation import LifetimeEvaluation, read, summary, table
 from metarl.agents.lifetimes import choose_lifetimes, judge, lifetime_groups, lifetime_text
-from metarl.agents.lives import Lives, episode_seeds
+from metarl.agents.lives import Lives, episode_seeds, lifetime_metrics
 from metarl.agents.rollouts import make_world
 from metarl.runs import Run
 
@@ -213,6 +213,23 @@ def test_what_a_lifetime_is_called():
 
     assert call({"legs": [1, 2], "torque": 1.0}, {"legs": [1, 2], "torque": 0.0}) == "legs 1 2"
     assert call({"direction": 1.0}, {"direction": -1.0}) == "direction 1 to direction -1"
+
+
+def test_lifetimes_of_one_name_have_means_of_their_own():
+    lifetimes = [[{"legs": pair, "torque": t} for t in (1.0, 0.5)] for pair in (*PAIRS, PAIRS[0])]
+    lives = Lives(
+        np.array([[0.0, 10.0], [3.0, 30.0], [2.0, 20.0]]),
+        {"speed": np.array([[np.nan, 1.0], [np.nan, 4.0], [np.nan, np.nan]])},
+    )
+    assert lifetime_metrics(lives, lifetimes) == {
+        "lifetime/return_1": pytest.approx(5 / 3),
+        "lifetime/return_2": 20.0,
+        "lifetime/legs 1 2/return_1": 1.0,
+        "lifetime/legs 1 2/return_2": 15.0,
+        "lifetime/legs 3 4/return_1": 3.0,
+        "lifetime/legs 3 4/return_2": 30.0,
+        "lifetime/speed_2": 2.5,
+    }
 
 
 def test_the_worlds_own_lifetimes_are_named():

@@ -10,9 +10,11 @@ import torch
 from metarl import checkpoints
 from metarl.agents.experiment import Experiment
 from metarl.agents.experiments import open_run, resume, train
+from metarl.agents.lives import Lives
 from metarl.agents.opponent_arrays import of_learner
 from metarl.agents.self_play import CONFIG, ITSELF, SelfPlayConfig
 from metarl.agents.self_play_training import STILL, SelfPlayTraining
+from tests.agents.matches import off_the_mat
 
 WORLD = "metarl/RoboSumo-Ant-vs-Ant-v0"
 OPTIONS = {"physics": "fast"}
@@ -151,8 +153,37 @@ def test_a_resumed_training_is_as_one_that_never_stopped(tmp_path, body):
         assert torch.equal(tensor, states[1][name]), name
     assert (parts.path / "opponents" / ITSELF / "v0002.safetensors").exists()
     lives = open_run(parts.path)._restored()[0].live([[STILL] * 2] * 3, np.random.default_rng(0))
-    assert lives.measures["score"].shape == (3, 2)
-    assert set(np.unique(lives.measures["score"])) <= {-1.0, 0.0, 1.0}
+    assert lives.measures["score"].tolist() == [[0, 0]] * 3, "nobody is down after so few steps"
+
+
+@pytest.mark.parametrize("body", ["mlp", "lstm"])
+@pytest.mark.parametrize(("side", "score"), [(0, -1), (1, 1)])
+def test_who_starts_off_the_mat_has_lost(monkeypatch, body, side, score):
+    off_the_mat(monkeypatch, side)
+    made = training(body=body)
+    lives = made.live([[STILL] * 2] * 3, np.random.default_rng(0))
+    assert lives.measures["score"].tolist() == [[score] * 2] * 3
+    assert made.evaluate(np.random.default_rng(0)) == {"match/wins_against_still": max(score, 0)}
+
+
+def test_older_versions_are_those_after_each_quarter(monkeypatch):
+    made, met = training(snapshot_every=3), []
+    for version in range(9):
+        made.env.tasks.add(ITSELF, version, made._arrays())
+    made.module.iterations += 3 * 8
+
+    def live(lifetimes, *rest):
+        (task,) = lifetimes[0]
+        met.append((task["opponent"], task["version"]))
+        score = np.full((32, 1), -1.0)
+        score[: 4 * task["version"]] = 1.0
+        return Lives(score, {"score": score})
+
+    monkeypatch.setattr(made, "live", live)
+    found = made.evaluate(np.random.default_rng(0))
+    assert met == [("zero", 0), (ITSELF, 2), (ITSELF, 4), (ITSELF, 6)]
+    wins = {"still": 0.0, "first_quarter": 0.25, "half": 0.5, "third_quarter": 0.75}
+    assert found == {f"match/wins_against_{name}": share for name, share in wins.items()}
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,11 @@ def begin(training, path, world=WORLD, **options):
     return training.module
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="module")
 def walker(tmp_path_factory):
     return made("ppo", small_ppo(), tmp_path_factory.mktemp("walker"))

@@ -20,6 +20,11 @@ WORLD = "metarl/HexapodLegFailure-v0"
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="module")
 def walker(tmp_path_factory):
     config = replace(preset("ppo"), environments=4, horizon=20, batch_size=40, epochs=2, hidden=(16, 8))

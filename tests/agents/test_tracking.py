@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.agents import preset
+from metarl.agents import preset, tracking
 from metarl.agents.experiment import Experiment
 from metarl.agents.ppo import TrackingConfig
 from metarl.agents.sb3_ppo import PPOTraining
@@ -36,21 +36,43 @@ def lived(training, method, lifetimes=LIFETIMES):
 
 def test_tracking_without_a_step_size_is_no_adaptation():
     training = trained(tracking=TrackingConfig(lr=0.0))
-    none, tracking = lived(training, "none"), lived(training, "tracking")
-    assert np.array_equal(none.returns, tracking.returns)
-    assert np.array_equal(none.actions, tracking.actions)
-    assert (tracking.measures["inner_kl"][:, 1:] == 0).all()
+    none, tracked = lived(training, "none"), lived(training, "tracking")
+    assert np.array_equal(none.returns, tracked.returns)
+    assert np.array_equal(none.actions, tracked.actions)
+    assert (tracked.measures["inner_kl"][:, 1:] == 0).all()
     assert none.returns.shape == (2, 4)
 
 
 def test_tracking_changes_what_comes_after_the_first_episode_only():
     training = trained(tracking=TrackingConfig(lr=1e-2))
     before = copy.deepcopy(training.module.state_dict())
-    none, tracking = lived(training, "none"), lived(training, "tracking")
-    assert np.array_equal(none.actions[:, 0], tracking.actions[:, 0])
-    assert (none.actions[:, 1:] != tracking.actions[:, 1:]).any(axis=(2, 3)).all()
-    assert (tracking.measures["inner_kl"][:, 1:] > 0).all()
+    none, tracked = lived(training, "none"), lived(training, "tracking")
+    assert np.array_equal(none.actions[:, 0], tracked.actions[:, 0])
+    assert (none.actions[:, 1:] != tracked.actions[:, 1:]).any(axis=(2, 3)).all()
     assert all(torch.equal(before[name], value) for name, value in training.module.state_dict().items())
+
+
+def test_the_divergence_is_of_the_tracking_policy_from_the_trained_one(monkeypatch):
+    """Every update doubles the spread; KL(N(0, 1) || N(0, s^2)) is log s + 1/(2 s^2) - 1/2 for each of two actions."""
+
+    def wider(model, policy, *rest):
+        with torch.no_grad():
+            policy.log_std += np.log(2)
+
+    monkeypatch.setattr(tracking, "update", wider)
+    lives = lived(trained(), "tracking")
+    expected = [np.nan, 2 * 0.318147, 2 * 0.917544, 2 * 1.587254]
+    np.testing.assert_allclose(lives.measures["inner_kl"], [expected] * 2, rtol=1e-5)
+
+
+def test_rewards_are_learned_from_at_the_scale_of_training(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        tracking, "update", lambda model, policy, episode, *rest: seen.append(episode.rewards)
+    )
+    lives = lived(trained(reward_scale=0.1), "tracking")
+    earned = np.reshape([rewards.sum() for rewards in seen], (3, 2)).T
+    np.testing.assert_allclose(earned, 0.1 * lives.returns[:, :3], rtol=1e-5)
 
 
 def test_lifetimes_are_tracked_by_copies_of_their_own():
@@ -131,8 +153,8 @@ def test_a_world_that_tells_its_speed_has_it_measured():
 
 def test_tracking_learns_in_a_long_lifetime():
     """A smoke test: many episodes of one task, and it is done better at the end."""
-    tracking = TrackingConfig(lr=1e-2, epochs=5, batch_size=50)
-    training = trained(tracking=tracking, horizon=100, discount=0.9)
+    config = TrackingConfig(lr=1e-2, epochs=5, batch_size=50)
+    training = trained(tracking=config, horizon=100, discount=0.9)
     lifetimes = [[{"goal": [0.4, 0.4]}] * 20] * 4
     returns = training.live(lifetimes, np.random.default_rng(1), "tracking").returns.mean(0)
     assert returns[-6:].mean() > returns[:6].mean() + 10

@@ -110,6 +110,18 @@ def test_matches_are_the_same_again_and_however_many_follow():
         play(one, two, num=1, seed=-1)
 
 
+def test_each_side_has_noise_of_its_own(monkeypatch):
+    sent, step = [], SumoMatches.step
+    monkeypatch.setattr(SumoMatches, "step", lambda self, given: sent.append(given) or step(self, given))
+    noisy = OpponentPolicy({**policy(0.0).arrays, "log_std": np.zeros(8)})
+    play(Contestant("one", "Ant", noisy), Contestant("two", "Ant", noisy), num=2, seed=5)
+    for side in (0, 1):
+        for number in (0, 1):
+            rng = np.random.default_rng(np.random.SeedSequence(5, spawn_key=(number, side)))
+            drawn = rng.standard_normal((2, 8), dtype=np.float32).clip(-1, 1)
+            np.testing.assert_array_equal([actions[side][number] for actions in sent[:2]], drawn)
+
+
 def test_matches_of_neighbouring_seeds_have_nothing_in_common():
     one, two = contestant("ant@7"), contestant("ant@1")
     found = [play(one, two, num=12, seed=seed).results for seed in (0, 1)]

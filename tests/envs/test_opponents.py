@@ -116,6 +116,15 @@ def test_what_one_does_depends_on_no_other_to_the_last_bit():
     assert np.abs(actions[[0, 1, 3]]).min() > 0
 
 
+def test_the_noise_of_every_step_is_the_next_of_the_generator():
+    given = arrays("mlp")
+    flat = {name: np.zeros_like(each) if name[:6] == "layers" else each for name, each in given.items()}
+    crew = crew_of([OpponentPolicy(flat | {"log_std": np.zeros(A)})], horizon=4, seed=7)
+    drawn = np.random.default_rng([7, 0]).standard_normal((4, A), dtype=np.float32)
+    acted = [crew.act(np.ones((1, D)))[0] for _ in range(4)]
+    np.testing.assert_array_equal(acted, drawn.clip(-1, 1))
+
+
 def test_a_new_episode_forgets_and_draws_other_noise_from_the_generator():
     policy = OpponentPolicy(arrays("lstm"))
     obs = np.random.default_rng(4).standard_normal((1, D))

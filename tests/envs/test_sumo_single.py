@@ -93,6 +93,17 @@ def test_a_match_that_is_won_in_its_last_step_is_no_draw_for_either_face():
     assert (ended["agent_0"], cut["agent_0"], infos["agent_0"]["outcome"]) == (True, False, "win")
 
 
+@pytest.mark.parametrize(("out", "score"), [(slice(0, 2), -1), (slice(15, 17), 1)])
+def test_who_is_put_off_the_mat_has_lost(out, score):
+    env = gymnasium.make(WORLD, opponent="zero", physics="fast").unwrapped
+    env.reset(seed=3)
+    assert env.step(np.zeros(8))[4]["score"] == 0
+    env.world.match.simulation.qpos[0, out] = 9.0
+    *_, terminated, _, info = env.step(np.zeros(8))
+    assert terminated
+    assert info["score"] == score
+
+
 def lstm(size: int = 164, actions: int = 12, units: int = 3) -> OpponentPolicy:
     rng = np.random.default_rng(0)
     normal = {"cell.weight_ih": (4 * units, size), "cell.weight_hh": (4 * units, units)}

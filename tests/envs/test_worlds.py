@@ -154,9 +154,18 @@ def test_contacts_are_none_in_the_air():
     np.testing.assert_array_equal(obs[27:], 0)
 
 
-@pytest.mark.parametrize(("height", "terminated"), [(0.6, False), (1.4, True), (0.4, False)])
-def test_ant_ends_by_height(height, terminated):
-    env = make("metarl/AntDir-v0")
+@pytest.mark.parametrize(
+    ("healthy", "height", "terminated"),
+    [
+        ((0.3, 1.0), 0.6, False),
+        ((0.3, 1.0), 1.4, True),
+        ((0.3, 1.0), 0.4, False),
+        ((0.6, 1.0), 0.4, True),
+        ((0.6, 1.0), 0.75, False),
+    ],
+)
+def test_ant_ends_by_height(healthy, height, terminated):
+    env = make("metarl/AntDir-v0", healthy_height=healthy)
     env.reset(seed=5)
     qpos = env.world.simulation.qpos[0].copy()
     qpos[2] = height
@@ -231,13 +240,14 @@ def test_runners_end_when_fallen(world, height, pitch, terminated):
     assert env.step(np.zeros(env.action_space.shape))[2] == terminated
 
 
-def test_runners_see_clipped_velocities():
+@pytest.mark.parametrize("sign", [1, -1])
+def test_runners_see_clipped_velocities(sign):
     env = make("metarl/HopperParams-v0")
     env.reset(seed=5)
-    place(env, qvel=np.array([50.0, 0, 0, 0, 0, 0]))
+    place(env, qvel=np.array([sign * 50.0, 0, 0, 0, 0, 0]))
     obs, *_ = env.step(np.zeros(3))
-    assert env.world.simulation.qvel[0, 0] > 11
-    assert obs[5] == 10
+    assert sign * env.world.simulation.qvel[0, 0] > 11
+    assert obs[5] == sign * 10
 
 
 @pytest.mark.parametrize(
