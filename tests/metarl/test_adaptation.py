@@ -259,7 +259,10 @@ def test_plain_evaluation_keeps_no_graph():
 
 def test_inference_mode_is_refused_by_name():
     params, loss, support, _ = make("mlp", SGD(), "all")
-    with torch.inference_mode(), pytest.raises(ValueError, match=r"inference_mode forbids: use torch\.no_grad"):
+    with (
+        torch.inference_mode(),
+        pytest.raises(ValueError, match=r"inference_mode forbids: use torch\.no_grad"),
+    ):
         adapt(params, loss, [v[0] for v in support], rule=SGD())
 
 
