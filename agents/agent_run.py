@@ -43,12 +43,7 @@ class AgentRun:
         Args:
             **world_options: Keyword arguments of the world that differ from those in training.
         """
-        newest = checkpoints.latest(self.run.checkpoints)
-        if newest is None:
-            raise ValueError(
-                f"{self.path} has no checkpoint yet; train it longer: metarl train --resume {self.path}"
-            )
-        tensors, state = checkpoints.load(newest)
+        tensors, state = checkpoints.load(self.run.newest_checkpoint())
         options = self.experiment.world_options | world_options
         experiment = replace(self.experiment, device="cpu", world_options=options)
         algorithm = build(experiment, self.config, torch.device("cpu"))

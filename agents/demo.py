@@ -52,7 +52,7 @@ def run(out: str = "runs/demo", steps: int | None = None, seconds: float | None 
         0, or 130 if training was interrupted.
     """
     refuse_below({"steps": 1, "seed": 0}, {"steps": steps, "seed": seed})
-    if seconds is not None and seconds <= 0:
+    if seconds is not None and not seconds > 0:
         raise ValueError(f"seconds={seconds}, expected more than 0")
     if seconds is None:
         seconds = SECONDS if steps is None else float("inf")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from metarl.configs import refuse_below
+from metarl.configs import refuse_below, refuse_large_seed
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Experiment:
             raise ValueError(f"steps={self.steps}, expected 1 or more environment steps")
         at_least = {"seed": 0, "evaluate_every": 0, "checkpoint_every": 0, "evaluation_steps": 0}
         refuse_below(at_least | {"evaluation_tasks": 1}, vars(self))
+        refuse_large_seed(self.seed)
         if "horizon" in self.world_options:
             raise ValueError(
                 "the world's option horizon is the agent's to set: use --sampling.horizon, or --horizon of ppo, "

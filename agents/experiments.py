@@ -20,7 +20,7 @@ from metarl.agents.starting import find_gait, start_from
 from metarl.configs import to_dict
 from metarl.meta_optimizers import GradientSteps, TrustRegion
 from metarl.runs import Run
-from metarl.training import Schedule
+from metarl.training import Schedule, ending_noted
 from metarl.training import train as run_training
 from metarl.update_rules import RULE_PREFIX
 
@@ -51,7 +51,8 @@ def train(
         start_from(algorithm, experiment)
         settings = {"agent": agent, "experiment": to_dict(experiment), "config": to_dict(config)}
         run = Run.create(experiment.out, experiment.world, agent, experiment.seed, settings)
-        return _run(run, algorithm, experiment, config, quiet)
+        with ending_noted(run):
+            return _run(run, algorithm, experiment, config, quiet)
     finally:
         if joined:
             distributed.stop()

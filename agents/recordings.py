@@ -42,6 +42,7 @@ def record_adaptation(
     Returns:
         The path of the file.
     """
+    check_suffix(out)
     options = world_options or {}
     sampler = make_world(world, agent.config.sampling.trajectories, horizon, **options)
     try:

@@ -83,6 +83,12 @@ def refuse_below(at_least: Mapping[str, int], given: Mapping[str, Any], prefix: 
             raise ValueError(f"{prefix}{name}={given[name]}, expected {least} or more")
 
 
+def refuse_large_seed(seed: int) -> None:
+    """Refuse a seed that generators have no room for."""
+    if seed >= 2**63:
+        raise ValueError(f"seed={seed}, expected less than 2^63")
+
+
 def differences(configs: Sequence[Mapping[str, Any]], kinds: Sequence[Any]) -> list[str]:
     """For each of several configs the settings in which it differs from others of its kind, such as `inner.lr 0.1`.
 

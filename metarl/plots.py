@@ -335,11 +335,13 @@ def check_picture(out: str | Path) -> Path:
     Raises:
         ValueError: Its ending does not say a format, it is a folder, or matplotlib is missing.
     """
-    new_figure(1, 1)
+    known = new_figure(1, 1).canvas.get_supported_filetypes()
     out = Path(out)
     if out.is_dir() or not out.suffix:
         example = out / "plot.png" if out.is_dir() else f"{out}.png"
         raise ValueError(f"cannot write a picture to '{out}', expected a file such as {example}")
+    if out.suffix[1:].lower() not in known:
+        raise ValueError(f"cannot write '{out}': got the suffix '{out.suffix}', expected png, svg or pdf")
     return out
 
 

@@ -126,6 +126,25 @@ class Run:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
+    def newest_checkpoint(self) -> Path:
+        """The newest whole checkpoint, without suffix.
+
+        Raises:
+            ValueError: There is none yet, or none can be read.
+        """
+        from metarl import checkpoints
+
+        newest = checkpoints.latest(self.checkpoints)
+        if newest is not None:
+            return newest
+        if any(self.checkpoints.glob("step_*")):
+            raise ValueError(
+                f"none of the checkpoints of {self.path} can be read (see the warnings above): train anew without "
+                "--resume"
+            )
+        verb = self.info.get("verb", "metarl train")
+        raise ValueError(f"{self.path} has no checkpoint yet; train it longer: {verb} --resume {self.path}")
+
     @property
     def videos(self) -> Path:
         """Folder of the videos, made when it is asked for."""

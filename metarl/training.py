@@ -10,8 +10,10 @@ killed and resumed gives the same numbers as one that was not, and no state of a
 
 import math
 import shlex
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,6 +38,7 @@ __all__ = [
     "Schedule",
     "TrainingDiverged",
     "check_finite",
+    "ending_noted",
     "generator",
     "resume_command",
     "train",
@@ -141,6 +144,20 @@ def train(
             raise
         progress.say(_farewell(run, loop.position, stopped))
     return run
+
+
+@contextmanager
+def ending_noted(run: Run) -> Iterator[None]:
+    """What ends a run between the making of its folder and its training stands in `run.json`, too."""
+    try:
+        yield
+    except BaseException as error:
+        if run.info.get("ended") is None:
+            aborted = isinstance(error, KeyboardInterrupt)
+            run.finish("stopped" if aborted else "failed", f"{type(error).__name__}: before training began")
+            if aborted and distributed.is_main():
+                print(f"stopped before training began. Start it with: {resume_command(run)}", file=sys.stderr)
+        raise
 
 
 def resume_command(run: Run) -> str:

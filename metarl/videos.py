@@ -3,6 +3,7 @@
 A frame is an uint8 array of shape (height, width, 3).
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from math import ceil
@@ -39,7 +40,13 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> P
     frames = _checked(frames)
     frames = chain([next(frames)], frames)  # a film without frames leaves no file
     path.parent.mkdir(parents=True, exist_ok=True)
-    (_write_mp4 if path.suffix.lower() == ".mp4" else _write_gif)(path, frames, fps)
+    # An old film stays until the new one is whole.
+    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        (_write_mp4 if path.suffix.lower() == ".mp4" else _write_gif)(beside, frames, fps)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
     return path
 
 

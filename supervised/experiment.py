@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from metarl.configs import refuse_below
+from metarl.configs import refuse_below, refuse_large_seed
 
 
 @dataclass(frozen=True)
@@ -44,5 +44,6 @@ other data, ways and shots."""
         at_least = {"way": 2, "shot": 1, "query": 1, "episodes": 1, "seed": 0, "validation_episodes": 2}
         at_least |= {"evaluate_every": 0, "checkpoint_every": 0}
         refuse_below(at_least, vars(self))
+        refuse_large_seed(self.seed)
         if self.image_size is not None and self.image_size < 1:
             raise ValueError(f"image_size={self.image_size}, expected 1 pixel or more")

@@ -11,7 +11,7 @@ from metarl import checkpoints, devices, plots
 from metarl.configs import write_json
 from metarl.memory import keep_freed_memory
 from metarl.runs import Run
-from metarl.supervised.building import VERB, best_path, built, has_batch_norm, load_split, stored
+from metarl.supervised.building import best_path, built, has_batch_norm, load_split, stored
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.datasets import reference
 from metarl.supervised.ensemble import ensemble
@@ -66,12 +66,7 @@ class FewShotRun:
             model, state = self._validated(best, device, config)
             return model, {"state": "best", **state}
         model = built(self.run.config, self.experiment, config or self.config, device)
-        newest = checkpoints.latest(self.run.checkpoints)
-        if newest is None:
-            raise ValueError(
-                f"{self.path} has no checkpoint yet; train it longer: {VERB} --resume {self.path}"
-            )
-        tensors, state = checkpoints.load(newest)
+        tensors, state = checkpoints.load(self.run.newest_checkpoint())
         checkpoints.load_module(model.module, checkpoints.under("module.method", tensors))
         if has_batch_norm(model):
             train_store = load_split(self.experiment, "train", device)

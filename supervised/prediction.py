@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from metarl.plots import markdown_table
@@ -57,7 +58,7 @@ class Prediction:
         Args:
             out: The image; its suffix says the format.
         """
-        out = Path(out)
+        out = check_sheet(out)
         out.parent.mkdir(parents=True, exist_ok=True)
         image = contact_sheet(
             self.labels,
@@ -66,11 +67,21 @@ class Prediction:
             self.query_pictures,
             self.probabilities,
         )
-        try:
-            image.save(out)
-        except ValueError as error:
-            raise ValueError(f"cannot write {out}: {error}; use a name that ends in .png") from None
+        image.save(out)
         return out
+
+
+def check_sheet(out: str | Path) -> Path:
+    """The path of a contact sheet that is to be drawn.
+
+    Raises:
+        ValueError: It is a folder, or its suffix says no format.
+    """
+    out = Path(out)
+    Image.init()
+    if out.is_dir() or Image.EXTENSION.get(out.suffix.lower()) not in Image.SAVE:
+        raise ValueError(f"cannot write a picture to '{out}': use the name of a file that ends in .png")
+    return out
 
 
 def classify(

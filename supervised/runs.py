@@ -1,5 +1,6 @@
 """Train a few-shot method, go on with its training, open what was trained."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,10 @@ from metarl.supervised.training import (
     optimizer_of,
     stage_ends,
 )
+from metarl.training import ending_noted
 from metarl.training import train as run_training
 
+log = logging.getLogger(__name__)
 __all__ = ["FewShotRun", "open_run", "resume", "train"]
 
 
@@ -57,6 +60,7 @@ def train(
     joined = distributed.start(device)
     try:
         stores = load_both(experiment, device)
+        _warn_of_fewer_ways(experiment, stores[1])
         settings = {
             "method": method,
             "experiment": to_dict(experiment),
@@ -68,7 +72,8 @@ def train(
         if experiment.start_from is not None:
             start_from(experiment.start_from, model, config)
         run = Run.create(experiment.out, data, method, experiment.seed, settings, VERB)
-        return _run(run, model, experiment, config, stores, quiet)
+        with ending_noted(run):
+            return _run(run, model, experiment, config, stores, quiet)
     finally:
         if joined:
             distributed.stop()
@@ -131,6 +136,18 @@ def _check_stage(
         raise ValueError(
             f"part {again + 1} of this training is over, but would go on with {experiment.episodes:,} episodes, of which "
             "it is a share: what was learned after it would not fit. Train anew for as many"
+        )
+
+
+def _warn_of_fewer_ways(experiment: FewShotExperiment, validation: Store) -> None:
+    if not isinstance(validation, ClassStore) or not experiment.evaluate_every:
+        return
+    if validation.num_classes < experiment.way and distributed.is_main():
+        log.warning(
+            "validation has %d classes: states are chosen at %d ways, not at %d",
+            validation.num_classes,
+            validation.num_classes,
+            experiment.way,
         )
 
 

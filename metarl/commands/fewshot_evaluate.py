@@ -1,7 +1,6 @@
 """`metarl fewshot evaluate` and `metarl fewshot predict`: what a trained method can do."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
@@ -89,10 +88,12 @@ def predict(arguments: list[str]) -> int:
     if not options.run or not options.support or not options.query:
         raise ValueError("fewshot predict needs RUN --support DIR --query IMAGE..., see --help")
 
+    from metarl.supervised.prediction import check_sheet
     from metarl.supervised.runs import open_run
 
     trained = open_run(options.run)
+    out = check_sheet(options.out or trained.path / "prediction.png")
     found = trained.predict(options.support, options.query, statistics=options.statistics)
     print(found.table())
-    print(f"\npicture: {found.sheet(options.out or Path(trained.path) / 'prediction.png')}")
+    print(f"\npicture: {found.sheet(out)}")
     return 0

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any, TypeVar
 
 from metarl.names import unknown
@@ -42,18 +43,36 @@ def world_id(name: str) -> str:
         name: With or without `metarl/`; `module:id` is left to Gymnasium, which imports the module.
 
     Raises:
-        ValueError: Nothing of that name is registered; the message has the nearest of our worlds.
+        ValueError: Nothing of that name is registered, and the message has the nearest of our worlds; or there is no such
+            module.
     """
     import gymnasium
 
     import metarl.envs
 
     for each in (name, f"metarl/{name}"):
-        if ":" in each or each in gymnasium.registry:
+        if ":" in each:
+            _import_world(each)
+            return each
+        if each in gymnasium.registry:
             return each
     if "/" in name:
         raise unknown("world", name, metarl.envs.WORLDS)
     raise unknown("world", name, [each.removeprefix("metarl/") for each in metarl.envs.WORLDS])
+
+
+def _import_world(name: str) -> None:
+    """Import the module of `module:id`; what goes wrong within it is its author's to see."""
+    module = name.partition(":")[0]
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise ValueError(
+            f"world '{name}': there is no module '{module}' here; expected MODULE:ID with a module that can be imported "
+            "from this folder"
+        ) from None
 
 
 def optional_json(example: str) -> Any:

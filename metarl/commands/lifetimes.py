@@ -19,9 +19,13 @@ def evaluate_lifetimes(options: Any) -> int:
     from metarl.agents.games import by_quarters, episodes_per_round, games_won
     from metarl.agents.lifetime_evaluation import summary, table
     from metarl.lifetime_plots import lifetime_curves
+    from metarl.plots import check_picture
 
     schedule = None if options.lifetime is None else json_mapping(options.lifetime, "--lifetime")
     trained = [AgentRun(run) for folder in options.runs for run in runs_in(folder)]
+    for each in trained:  # before hours of work for the others
+        each.run.newest_checkpoint()
+    out = check_picture(options.out or shared_folder([each.path for each in trained]) / "lifetimes.png")
     found = [
         each.evaluate_lifetimes(
             options.lifetimes,
@@ -47,7 +51,6 @@ def evaluate_lifetimes(options: Any) -> int:
     for each in trained:
         print(f"scores: {each.path / 'lifetimes.json'}")
     world = str(trained[0].experiment.world).removeprefix("metarl/")
-    out = options.out or shared_folder([each.path for each in trained]) / "lifetimes.png"
     print(f"plot:   {lifetime_curves(rows, out, title=world)}")
     return 0
 

@@ -1,5 +1,6 @@
 """`metarl render`: a video of an agent before and after it adapts or in a lifetime, or of a world."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -44,8 +45,8 @@ def render(arguments: list[str]) -> int:
         options = replace(options, run=options.lifetime, lifetime="")  # as in `metarl render --lifetime RUN`
     if (options.run is None) == (options.world is None):
         raise ValueError("render takes a run or --world ID, one of the two")
-    if options.seconds is not None and options.seconds <= 0:
-        raise ValueError(f"--seconds {options.seconds}, expected more than 0")
+    if options.seconds is not None and not 0 < options.seconds < math.inf:
+        raise ValueError(f"--seconds {options.seconds}, expected a number above 0")
     task = None if options.task is None else json_mapping(options.task, "--task")
     if options.lifetime is None and options.method is not None:
         raise ValueError("--method goes with --lifetime")

@@ -66,6 +66,9 @@ def evaluate(arguments: list[str]) -> int:
     if not options.runs:
         raise ValueError("evaluate needs a RUN, the folder that `metarl train` printed")
     if options.lifetimes is not None:
+        for name in ("inner_steps", "tasks", "repeats", "trajectories"):
+            if getattr(options, name) != getattr(Evaluate, name):
+                raise ValueError(f"--{name.replace('_', '-')} goes without --lifetimes")
         from metarl.commands.lifetimes import evaluate_lifetimes
 
         return evaluate_lifetimes(options)

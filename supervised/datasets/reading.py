@@ -44,7 +44,7 @@ def one(file: str | Path | IO[bytes], reading: Reading, size: int, name: str) ->
             pixels = np.asarray(picture)
     except FileNotFoundError:
         raise ValueError(f"no such image: {name}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise ValueError(f"{name} is not an image that can be read ({error})") from None
     pixels = pixels[None] if reading.channels == 1 else pixels.transpose(2, 0, 1)
     return 255 - pixels if reading.inverted else pixels

@@ -362,3 +362,10 @@ def test_the_example_of_the_page_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(example.replace("episodes=200", "episodes=30"), "fewshot.md", "exec"), {})
     assert 0.3 < float(capsys.readouterr().out.splitlines()[-1]) < 1
+
+
+def test_fewer_validation_classes_than_ways_are_said(tmp_path, caplog):
+    runs.train(
+        "prototypical", front.experiment(tmp_path, episodes=2, way=50, query=1), front.config(), quiet=True
+    )
+    assert "validation has 40 classes: states are chosen at 40 ways, not at 50" in caplog.text
