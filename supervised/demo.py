@@ -40,8 +40,9 @@ def run(out: str, method: str, episodes: int, seed: int) -> int:
     Returns:
         0, or 130 if training was interrupted.
     """
+    planned = _planned(out, method, episodes, seed)  # refused, if it is, before anything is said
     say("1  Training", f"Episodes of {TRAINING_WAY} classes of drawings, {SHOT} example of each.")
-    trained = _train(out, method, episodes, seed)
+    trained = train(method, *planned)
     if trained.run.info["reason"] == "stopped":
         return 130
     say("2  Judging", f"Classes never seen in training, {TEST_EPISODES} episodes each: accuracy in per cent")
@@ -59,7 +60,7 @@ def run(out: str, method: str, episodes: int, seed: int) -> int:
     return 0
 
 
-def _train(out: str, method: str, episodes: int, seed: int) -> FewShotRun:
+def _planned(out: str, method: str, episodes: int, seed: int) -> tuple[FewShotExperiment, Any]:
     config = preset(method, DATA, WAY, SHOT)
     training = replace(config.training, way=TRAINING_WAY, query=TRAINING_QUERY, tasks=1)
     experiment = FewShotExperiment(
@@ -73,7 +74,7 @@ def _train(out: str, method: str, episodes: int, seed: int) -> FewShotRun:
         checkpoint_every=max(1, episodes // 4),
         validation_episodes=100,
     )
-    return train(method, experiment, replace(config, training=training))
+    return experiment, replace(config, training=training)
 
 
 def _judged(trained: FewShotRun, out: str, seed: int) -> str:

@@ -133,6 +133,14 @@ def test_mistakes_end_with_a_sentence(words, message, capsys, monkeypatch, tmp_p
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("wrong", [["--method", "protoypical"], ["--episodes", "0"], ["--seed", "-1"]])
+def test_a_demonstration_that_is_refused_says_nothing_before(wrong, capsys, tmp_path):
+    assert cli.main(["fewshot", "demo", *wrong, "--out", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("metarl: ")
+
+
 def test_what_a_users_own_module_lacks_is_not_hidden(tmp_path, monkeypatch):
     (tmp_path / "own_world_with_a_gap.py").write_text("import not_there\n")
     monkeypatch.syspath_prepend(tmp_path)
