@@ -276,12 +276,6 @@ def _refuse_out_of_range(config: MetaPolicyGradient) -> None:
         ),
         ("policy.initial_std", config.policy.initial_std, config.policy.initial_std > 0, "above 0"),
         ("policy.minimum_std", config.policy.minimum_std, config.policy.minimum_std > 0, "above 0"),
-        (
-            "policy.initial_std",
-            config.policy.initial_std,
-            config.policy.initial_std >= config.policy.minimum_std,
-            f"policy.minimum_std={config.policy.minimum_std!r} or more",
-        ),
     )
     for name, value, right, expected in ranges:
         if not right:

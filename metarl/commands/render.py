@@ -46,7 +46,7 @@ def render(arguments: list[str]) -> int:
     if (options.run is None) == (options.world is None):
         raise ValueError("render takes a run or --world ID, one of the two")
     if options.seconds is not None and not 0 < options.seconds < math.inf:
-        raise ValueError(f"--seconds {options.seconds}, expected a number above 0")
+        raise ValueError(f"--seconds {options.seconds}, expected more than 0")
     task = None if options.task is None else json_mapping(options.task, "--task")
     if options.lifetime is None and options.method is not None:
         raise ValueError("--method goes with --lifetime")

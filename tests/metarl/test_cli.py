@@ -231,7 +231,7 @@ def test_a_users_mistake_is_what_our_code_raised_on_purpose():
 def test_worlds_with_and_without_the_prefix(name):
     assert flags.world_id(name) == "metarl/CheetahDir-v0"
     assert flags.world_id("CartPole-v1") == "CartPole-v1"
-    assert flags.world_id("module:own/Cart-v0") == "module:own/Cart-v0"
+    assert flags.world_id("json:own/Cart-v0") == "json:own/Cart-v0"
 
 
 def test_watch_starts_tensorboard_on_a_free_port(monkeypatch, tmp_path, capsys):
@@ -404,6 +404,7 @@ def test_evaluate_compares_the_lifetimes_of_several_runs(tmp_path, monkeypatch, 
             return LifetimeEvaluation(scores, ["legs 1 2"], {"agent": self.run.info["agent"]})
 
     monkeypatch.setattr(experiments, "AgentRun", Trained)
+    monkeypatch.setattr(Run, "newest_checkpoint", lambda run: run.checkpoints)
     runs = [
         Run.create(tmp_path, "metarl/Toy-v0", agent, seed, {})
         for agent, seed in (("a", 1), ("a", 3), ("b", 5))

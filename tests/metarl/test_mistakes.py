@@ -121,10 +121,6 @@ def test_all_runs_of_a_comparison_are_looked_at_before_the_first_lives(trained, 
             "expected less than 2^63",
         ),
         (["fewshot", "train", "maml", "--data", "strokes", "--seed", str(2**63)], "expected less than 2^63"),
-        (
-            ["train", "promp", "--world", "PointNavigation-v0", "--policy.initial-std", "0.01"],
-            r"policy.initial_std=0.01, expected policy.minimum_std=0.1 or more",
-        ),
     ],
 )
 def test_mistakes_end_with_a_sentence(words, message, capsys, monkeypatch, tmp_path):
