@@ -8,6 +8,7 @@ runs/<world>/<agent>/<date>-<time>_s<seed>/
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -126,6 +127,11 @@ class Run:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
+    @property
+    def resume_command(self) -> str:
+        """What to type to go on with it."""
+        return f"{self.info.get('verb', 'metarl train')} --resume {shlex.quote(str(self.path))}"
+
     def newest_checkpoint(self) -> Path:
         """The newest whole checkpoint, without suffix.
 
@@ -142,8 +148,7 @@ class Run:
                 f"none of the checkpoints of {self.path} can be read (see the warnings above): train anew without "
                 "--resume"
             )
-        verb = self.info.get("verb", "metarl train")
-        raise ValueError(f"{self.path} has no checkpoint yet; train it longer: {verb} --resume {self.path}")
+        raise ValueError(f"{self.path} has no checkpoint yet; train it longer: {self.resume_command}")
 
     @property
     def videos(self) -> Path:

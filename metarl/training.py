@@ -9,7 +9,6 @@ killed and resumed gives the same numbers as one that was not, and no state of a
 """
 
 import math
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -40,7 +39,6 @@ __all__ = [
     "check_finite",
     "ending_noted",
     "generator",
-    "resume_command",
     "train",
 ]
 
@@ -136,7 +134,7 @@ def train(
             raise
         except KeyboardInterrupt:
             run.finish("stopped", "aborted at once; the last checkpoint is valid")
-            progress.say(f"aborted; the last checkpoint is valid. Go on with: {resume_command(run)}")
+            progress.say(f"aborted; the last checkpoint is valid. Go on with: {run.resume_command}")
             raise
         except BaseException as error:
             if begun or run.info.get("ended") is None:  # one that had ended and is refused stays as it was
@@ -156,13 +154,8 @@ def ending_noted(run: Run) -> Iterator[None]:
             aborted = isinstance(error, KeyboardInterrupt)
             run.finish("stopped" if aborted else "failed", f"{type(error).__name__}: before training began")
             if aborted and distributed.is_main():
-                print(f"stopped before training began. Start it with: {resume_command(run)}", file=sys.stderr)
+                print(f"stopped before training began. Start it with: {run.resume_command}", file=sys.stderr)
         raise
-
-
-def resume_command(run: Run) -> str:
-    """What to type to go on with a run."""
-    return f"{run.info.get('verb', 'metarl train')} --resume {shlex.quote(str(run.path))}"
 
 
 class _Loop:
@@ -317,4 +310,4 @@ def _tagged(group: str, metrics: Mapping[str, float]) -> dict[str, float]:
 
 def _farewell(run: Run, position: Position, stopped: bool) -> str:
     so_far = f"{position.steps:,} steps in {duration(position.elapsed)}; everything is in {run.path}"
-    return f"stopped after {so_far}\ngo on with: {resume_command(run)}" if stopped else f"finished {so_far}"
+    return f"stopped after {so_far}\ngo on with: {run.resume_command}" if stopped else f"finished {so_far}"

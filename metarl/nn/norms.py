@@ -66,9 +66,8 @@ class BatchNorm(nn.Module):
         self._check(x, statistics, support)
         if has_fast_path(x):
             return self._scaled(x, *self._moments(x, statistics, support))
-        several = (
-            x.numel() > self.channels or statistics == "running"
-        )  # a fused norm refuses one value per channel
+        # By the batch a fused norm refuses one value per channel.
+        several = x.numel() > self.channels or statistics == "running"
         fused = x.device.type == "cuda" and not inside_transform() and not _records
         if fused and several and statistics != "support":
             return self._fused(x, statistics)
