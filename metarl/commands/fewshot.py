@@ -23,6 +23,11 @@ VERBS = {
         "labels for pictures of your own",
         "metarl.commands.fewshot_evaluate:predict",
     ),
+    "features": (
+        "RUN --out DIR",
+        "what its network makes of all pictures, as data for others",
+        "metarl.commands.fewshot_evaluate:features",
+    ),
     "benchmark": (
         "--data NAME [flags]",
         "train and judge many methods, beside published numbers",

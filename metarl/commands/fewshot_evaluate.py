@@ -1,5 +1,6 @@
-"""`metarl fewshot evaluate` and `metarl fewshot predict`: what a trained method can do."""
+"""`metarl fewshot evaluate`, `predict` and `features`: what a trained method can do."""
 
+import shlex
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -52,6 +53,22 @@ class Predict:
     """By which images batch norm normalises; unset, as the method does."""
 
 
+@dataclass(frozen=True)
+class Features:
+    """Whose features are written, of which pictures."""
+
+    run: Annotated[str, Positional, arg(metavar="RUN")] = ""
+    """Folder of the run, of a method whose features of a picture do not depend on the episode."""
+    out: str = ""
+    """Folder of the files, SPLIT.safetensors."""
+    splits: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
+    """Which classes of the run's data; each split's file is written when it is done."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What convolutions multiply in."""
+    quiet: bool = False
+    """Show no progress."""
+
+
 def evaluate(arguments: list[str]) -> int:
     """Print accuracies with intervals; those of every episode stay in the run's folder."""
     purpose = (
@@ -96,4 +113,25 @@ def predict(arguments: list[str]) -> int:
     found = trained.predict(options.support, options.query, statistics=options.statistics)
     print(found.table())
     print(f"\npicture: {found.sheet(out)}")
+    return 0
+
+
+def features(arguments: list[str]) -> int:
+    """Write features of splits, and say what can be trained on them."""
+    purpose = (
+        "Write what a run's network makes of every picture of its data, normalised by stored averages: a folder that "
+        "other methods can be trained on in place of the pictures."
+    )
+    options = parse(Features, "metarl fewshot features", arguments, purpose)
+    if not options.run or not options.out:
+        raise ValueError("fewshot features needs RUN --out DIR, see --help")
+
+    from metarl.supervised.feature_extraction import write_features
+    from metarl.supervised.runs import open_run
+
+    out = options.out
+    write_features(
+        open_run(options.run), out, options.splits, precision=options.precision, quiet=options.quiet
+    )
+    print(f"train on them:  metarl fewshot train leo --data {shlex.quote(out)}")
     return 0

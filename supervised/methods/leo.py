@@ -84,7 +84,7 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
 
     stage = _latent_stage(config, features, size, way, shot)
     if not config.pretraining:
-        return Method(module, task, (stage,))
+        return Method(module, task, (stage,), embeds=True)
     if config.backbone.name == "identity":
         raise ValueError(
             "a network without parameters cannot be pre-trained; expected pretraining=0, got "
@@ -92,7 +92,7 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
         )
     first = classification_stage(net, config.batch, config.augment, config.pretraining)
     first = replace(first, trains=("net.*", "head.*"), optimizer=config.classification)
-    return Method(module, task, (first, stage))
+    return Method(module, task, (first, stage), embeds=True)
 
 
 def inner_loop(

@@ -129,7 +129,7 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
         found = averaged(scores_of(params, episode, training.statistics), noise)
         return F.nll_loss(found, episode.query_labels), {"accuracy": accuracy_of(found, episode)}
 
-    return Method(module, task, (prepared_stage(training, way, shot, prepare, one),))
+    return Method(module, task, (prepared_stage(training, way, shot, prepare, one),), embeds=True)
 
 
 def linear_scores(query: Tensor, weight: Gaussian, bias: Gaussian) -> Gaussian:

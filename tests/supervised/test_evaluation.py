@@ -104,7 +104,10 @@ def test_full_context_reads_images_in_an_order_of_their_own(store, monkeypatch):
     assert judge(method, store, protocol, ["running"])["running"].loss == usual.loss
 
 
-@pytest.mark.parametrize("name", ["prototypical", "relation", "siamese", "gaussian-prototypical", "matching"])
+EMBEDDING = ["prototypical", "relation", "siamese", "gaussian-prototypical", "matching", "versa", "leo"]
+
+
+@pytest.mark.parametrize("name", EMBEDDING)
 def test_known_features_give_the_accuracies_that_images_give(store, monkeypatch, name):
     torch.manual_seed(0)
     config = preset(name, "strokes", 5, 1)

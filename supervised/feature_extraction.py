@@ -1,0 +1,126 @@
+"""Features that a trained network finds in whole splits, as files on which other methods can be trained.
+
+Legend: n pictures of a split, turned ones counted; D features.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.numpy import save
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from metarl import devices
+from metarl.files import write_atomically
+from metarl.nn.convolution import low_precision
+from metarl.progress import Progress
+from metarl.supervised.building import load_split
+from metarl.supervised.class_store import ClassStore
+from metarl.supervised.datasets import SPLITS, features_file
+from metarl.supervised.fewshot_run import FewShotRun
+from metarl.supervised.known_features import Watch
+from metarl.supervised.normalisation import embedding_by
+from metarl.supervised.task_kinds import sampler_of
+
+AT_ONCE = 100
+"""Pictures that are embedded at a time."""
+Network = Callable[[Tensor], Tensor]
+"""From images (n, C, H, W) to features (n, ...)."""
+
+
+@torch.no_grad()
+def write_features(
+    trained: FewShotRun,
+    out: str | Path,
+    splits: Sequence[str] = SPLITS,
+    *,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    quiet: bool = True,
+) -> list[Path]:
+    """Write the features of every picture of some splits of a run's data, normalised by stored averages.
+
+    The folder can take the place of a data set's name: see `metarl.supervised.datasets.features`. A file is written when
+    its split is done.
+
+    Args:
+        trained: A run whose features of a picture depend on nothing but the picture; its best state in validation counts.
+        out: Folder of the files, made where it is missing. A split that it holds already is refused.
+        splits: `train`, `validation` or `test`.
+        precision: What convolutions multiply in.
+        quiet: Show no progress.
+
+    Returns:
+        The files, `SPLIT.safetensors` with `features` float32 (n, D) and `labels` int64 (n,), the number of the class in
+        its split.
+
+    Raises:
+        ValueError: The data are no pictures, features depend on the episode, or a file is there.
+    """
+    out = Path(out)
+    if not trained.labels_pictures:
+        raise ValueError(f"{trained.path} was trained on {trained.experiment.data}, which are no pictures")
+    for split in splits:
+        if (there := features_file(out, split)) is not None:
+            raise ValueError(f"{there} exists already: delete it, leave out {split}, or name another folder")
+    device = devices.resolve(trained.experiment.device)
+    stores = {
+        split: load_split(trained.experiment, split, device, trained.run.config["image"]) for split in splits
+    }
+    net, written = fixed_network(trained, device), []
+    out.mkdir(parents=True, exist_ok=True)
+    total = sum(len(store) * store.rotations for store in stores.values())
+    shown = Progress(f"features of {trained.path}", total, quiet=quiet, unit="pictures")
+    with low_precision(precision == "bfloat16"), shown as progress:
+        progress.start(0)
+        for split, store in stores.items():
+            features = _features(net, store, progress)
+            labels = torch.arange(store.num_classes).repeat_interleave(store.sizes)
+            tensors = {"features": features.numpy(), "labels": labels.numpy()}
+            path = out / f"{split}.safetensors"
+            write_atomically(path, save(tensors))
+            written.append(path)
+            number, size = features.shape
+            progress.say(
+                f"{path}: {number:,} pictures of {store.num_classes:,} classes, {size:,} numbers each"
+            )
+    return written
+
+
+def _features(net: Network, store: ClassStore, progress: Progress) -> Tensor:
+    """Of all pictures of a store, those not turned first, on the CPU, (n, D)."""
+    found = []
+    for places in torch.arange(len(store) * store.rotations, device=store.device).split(AT_ONCE):
+        turns = places // len(store) if store.rotations > 1 else None
+        found.append(net(store.pictures(places % len(store), turns)).flatten(1).float().cpu())
+        progress.update(progress.step + len(places), {})
+    return torch.cat(found)
+
+
+def fixed_network(trained: FewShotRun, device: torch.device) -> Network:
+    """The network of a run's best state, with the stored averages of batch norm.
+
+    Args:
+        trained: Any run on pictures.
+        device: Where it lies.
+
+    Raises:
+        ValueError: What it makes of a picture depends on the episode, as where it adapts to every task.
+    """
+    model, _ = trained.method(device)
+    watch = Watch()
+    if model.embeds:
+        params = {name: each.detach() for name, each in model.module.named_parameters()}
+        store = load_split(trained.experiment, "validation", device, trained.run.config["image"])
+        assert isinstance(store, ClassStore)
+        one = sampler_of(store, 2, 1, 1).draw(1, torch.Generator().manual_seed(0))
+        with embedding_by(watch):
+            model.tested(params, pytree.tree_map(lambda each: each[0], one), "running")
+    if watch.net is None or not watch.fixed:
+        raise ValueError(
+            f"features of '{trained.name}' depend on the episode: give a run of a method that compares features by "
+            "stored averages, such as prototypical, classifier-baseline or meta-baseline"
+        )
+    return partial(watch.net, statistics="running")
