@@ -5,7 +5,8 @@
 Each run's best state by validation is judged in its own normalisation mode, and with `--transductive` in that one, too
 (which takes many times as long). Of runs on `omniglot-lake` the accuracies in Lake's 20 one-shot runs are found as well.
 Accuracies of every episode go to `benchmarks/results/fewshot_DATA.json`; a run that is there already (same method and
-seed, chosen in validation by the same ways and shots) is replaced.
+seed, chosen in validation by the same ways and shots) is replaced, and so is one that a run of the same method started
+from. Of a run that started from another, or was trained on another's features, that one's training stands before its own.
 """
 
 import argparse
@@ -13,10 +14,11 @@ import json
 import re
 from pathlib import Path
 
-from metarl.configs import write_json
+from metarl.configs import read_json, write_json
 from metarl.provenance import measurement
 from metarl.supervised import one_shot_error, one_shot_runs
 from metarl.supervised.building import has_batch_norm
+from metarl.supervised.feature_extraction import ORIGIN
 from metarl.supervised.fewshot_run import FewShotRun
 from metarl.supervised.runs import open_run
 
@@ -41,19 +43,58 @@ def judged(folder: str, kinds: list[str], episodes: int, transductive: bool) -> 
         rows.append({"kind": kind, "protocol": found.protocol, "accuracies": accuracies})
     if trained.experiment.data == "omniglot-lake":
         rows.append(in_one_shot_runs(trained))
-    config = trained.run.config | {"experiment": trained.run.config["experiment"] | {"out": "runs"}}
-    steps = trained.run.metrics()["step"]
+    data, before = origin(trained)
+    experiment = trained.run.config["experiment"] | {"out": "runs", "data": data}
+    if before:
+        experiment["start_from"] = "RUN" if experiment.get("start_from") else None
     return {
         "method": info["agent"],
         "seed": info["seed"],
-        "training": re.sub(r" --out \S+", "", info["command"]),
-        "episodes": int(steps[-1]),
-        "config": config,
-        "minutes": sum(each for each in trained.run.metrics()["time/iteration"] if each == each) / 60,
-        "git": [{key: each[key] for key in ("commit", "dirty") if key in each} for each in info["git"]],
-        "hardware": info["hardware"],
+        "before": before,
+        **training(trained),
+        "config": trained.run.config | {"experiment": experiment},
         "rows": rows,
     }
+
+
+def training(trained: FewShotRun) -> dict:
+    """How a run was trained, how long, and on what."""
+    info, metrics = trained.run.info, trained.run.metrics()
+    return {
+        "training": command(trained),
+        "episodes": int(metrics["step"][-1]),
+        "minutes": sum(each for each in metrics["time/iteration"] if each == each) / 60,
+        "git": [{key: each[key] for key in ("commit", "dirty") if key in each} for each in info["git"]],
+        "hardware": info["hardware"],
+    }
+
+
+def command(trained: FewShotRun) -> str:
+    """How a run was trained; what it rests on is called RUN and FEATURES, and where it lies is left out."""
+    places = {r" --out \S+": "", r"--start-from \S+": "--start-from RUN"}
+    if Path(trained.experiment.data).is_dir():
+        places[r"--data \S+"] = "--data FEATURES"
+    found = trained.run.info["command"]
+    for pattern, text in places.items():
+        found = re.sub(pattern, text, found)
+    return found
+
+
+def origin(trained: FewShotRun) -> tuple[str, list[dict]]:
+    """The pictures that a run rests on, and the trainings before it: the first one first."""
+    data, before = trained.experiment.data, []
+    about = Path(data) / ORIGIN
+    if about.is_file():
+        features = read_json(about)
+        data, before = features["data"], trainings(open_run(features["run"]))
+    if trained.experiment.start_from is not None:
+        before += trainings(open_run(trained.experiment.start_from))
+    return data, before
+
+
+def trainings(trained: FewShotRun) -> list[dict]:
+    """Those that a run rests on, and its own."""
+    return [*origin(trained)[1], training(trained)]
 
 
 def in_one_shot_runs(trained: FewShotRun) -> dict:
@@ -90,7 +131,13 @@ def main() -> None:
         new = judged(folder, args.kinds, args.episodes, args.transductive)
         path = RESULTS / f"fewshot_{new['config']['experiment']['data']}.json"
         old = json.loads(path.read_text())["runs"] if path.exists() else []
-        kept = [each for each in old if identity(each) != identity(new)]
+        replaced = {each["training"] for each in new["before"]}
+        kept = [
+            each
+            for each in old
+            if identity(each) != identity(new)
+            and not (each["method"] == new["method"] and each["training"] in replaced)
+        ]
         write_json(path, {**measurement(), "runs": [*kept, new]})
 
 

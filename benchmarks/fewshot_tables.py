@@ -1,5 +1,6 @@
 """Tables of few-shot accuracy, and of MLAP's certificates."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,7 +46,7 @@ def fewshot(found: list[Mapping[str, Any]]) -> str:
             for name, other in beside["accuracy"].items():
                 cells[name] = f"{cells[name]} ({other['accuracy']})" if name in cells else ""
         rows.append([data, run["method"], aim, mode, *(cells.get(kind, "") for kind in kinds), run["seed"]])
-        commands.append(f"- `{run['training']}`{_longer(run)}, {run['minutes']:.0f} min, {_commits(run)}")
+        commands.append("- " + "; then ".join(map(_training, [*run.get("before", ()), run])))
     heads = ["data", "method", "chosen by", "normalised by", *kinds, "seed"]
     parts = [markdown_table(heads, rows), "\n".join(commands)]
     if sources:
@@ -62,11 +63,17 @@ def _by_data_and_method(run: Mapping[str, Any]) -> tuple[str, str]:
     return run["config"]["experiment"]["data"], run["method"]
 
 
+def _training(run: Mapping[str, Any]) -> str:
+    """How a run was trained, how long, and on what."""
+    return f"`{run['training']}`{_longer(run)}, {run['minutes']:.0f} min, {_commits(run)}"
+
+
 def _longer(run: Mapping[str, Any]) -> str:
     """For how many episodes a run was trained, where that is not what its command says."""
-    episodes = run.get("episodes")
-    asked = run["config"]["experiment"].get("episodes")
-    return "" if episodes in (None, asked) else f" and `--resume`, {episodes:,} episodes in all"
+    episodes, asked = run.get("episodes"), re.search(r"--episodes (\d+)", run["training"])
+    if episodes is None or asked is None or episodes == int(asked[1]):
+        return ""
+    return f" and `--resume`, {episodes:,} episodes in all"
 
 
 def _commits(run: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ Legend: n pictures of a split, turned ones counted; D features.
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors.numpy import save
@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from metarl import devices
+from metarl.configs import write_json
 from metarl.files import write_atomically
 from metarl.nn.convolution import low_precision
 from metarl.progress import Progress
+from metarl.provenance import measurement
 from metarl.supervised.building import load_split
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.datasets import SPLITS, features_file
@@ -27,6 +29,8 @@ from metarl.supervised.task_kinds import sampler_of
 
 AT_ONCE = 100
 """Pictures that are embedded at a time."""
+ORIGIN = "origin.json"
+"""The file beside the features that says whose they are."""
 Network = Callable[[Tensor], Tensor]
 """From images (n, C, H, W) to features (n, ...)."""
 
@@ -43,7 +47,7 @@ def write_features(
     """Write the features of every picture of some splits of a run's data, normalised by stored averages.
 
     The folder can take the place of a data set's name: see `metarl.supervised.datasets.features`. A file is written when
-    its split is done.
+    its split is done. `origin.json` says whose features they are: the run and its state, its data, the command.
 
     Args:
         trained: A run whose features of a picture depend on nothing but the picture; its best state in validation counts.
@@ -69,8 +73,16 @@ def write_features(
     stores = {
         split: load_split(trained.experiment, split, device, trained.run.config["image"]) for split in splits
     }
-    net, written = fixed_network(trained, device), []
+    net, state = fixed_network(trained, device)
     out.mkdir(parents=True, exist_ok=True)
+    origin = {
+        "run": str(trained.path.resolve()),
+        "method": trained.name,
+        "data": trained.experiment.data,
+        **state,
+    }
+    write_json(out / ORIGIN, {**origin, "precision": precision, **measurement()})
+    written = []
     total = sum(len(store) * store.rotations for store in stores.values())
     shown = Progress(f"features of {trained.path}", total, quiet=quiet, unit="pictures")
     with low_precision(precision == "bfloat16"), shown as progress:
@@ -99,8 +111,8 @@ def _features(net: Network, store: ClassStore, progress: Progress) -> Tensor:
     return torch.cat(found)
 
 
-def fixed_network(trained: FewShotRun, device: torch.device) -> Network:
-    """The network of a run's best state, with the stored averages of batch norm.
+def fixed_network(trained: FewShotRun, device: torch.device) -> tuple[Network, dict[str, Any]]:
+    """The network of a run's best state, with the stored averages of batch norm, and what is known of that state.
 
     Args:
         trained: Any run on pictures.
@@ -109,7 +121,7 @@ def fixed_network(trained: FewShotRun, device: torch.device) -> Network:
     Raises:
         ValueError: What it makes of a picture depends on the episode, as where it adapts to every task.
     """
-    model, _ = trained.method(device)
+    model, state = trained.method(device)
     watch = Watch()
     if model.embeds:
         params = {name: each.detach() for name, each in model.module.named_parameters()}
@@ -123,4 +135,4 @@ def fixed_network(trained: FewShotRun, device: torch.device) -> Network:
             f"features of '{trained.name}' depend on the episode: give a run of a method that compares features by "
             "stored averages, such as prototypical, classifier-baseline or meta-baseline"
         )
-    return partial(watch.net, statistics="running")
+    return partial(watch.net, statistics="running"), state

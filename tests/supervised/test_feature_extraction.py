@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from metarl import cli
+from metarl.configs import read_json
 from metarl.supervised import runs
 from metarl.supervised.building import load_split
 from metarl.supervised.datasets import load
@@ -35,7 +36,9 @@ def written(run, tmp_path, capsys):
 
 def test_files_hold_what_the_network_makes_of_every_picture(run, written):
     out, said = written
-    assert sorted(each.name for each in out.iterdir()) == [
+    origin = read_json(out / "origin.json")
+    assert (origin["run"], origin["data"]) == (str(run), "strokes")
+    assert sorted(each.name for each in out.glob("*.safetensors")) == [
         "test.safetensors",
         "train.safetensors",
         "validation.safetensors",
