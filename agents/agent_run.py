@@ -18,6 +18,7 @@ from metarl.agents.lifetime_evaluation import LifetimeEvaluation
 from metarl.agents.lifetimes import check_methods, choose_lifetime, judge, method_label
 from metarl.agents.rollouts import finite_tasks
 from metarl.configs import read_json, refuse_below, to_dict, write_json
+from metarl.progress import Progress
 from metarl.runs import Run
 
 
@@ -68,6 +69,8 @@ class AgentRun:
         repeats: int = 10,
         trajectories: int | None = None,
         seed: int = 0,
+        *,
+        quiet: bool = False,
     ) -> Evaluation:
         """Adapt to tasks of a split, again and again from the trained parameters; written to `evaluation.json`.
 
@@ -78,6 +81,7 @@ class AgentRun:
             repeats: Adaptations to each task, from fresh trajectories.
             trajectories: Per task and inner step; unset, as in training.
             seed: Tasks and trajectories follow from it.
+            quiet: Show no progress.
 
         Returns:
             Scores of shape (repeats, tasks, inner steps + 1).
@@ -88,9 +92,13 @@ class AgentRun:
         algorithm, state = self._restored()
         rng = np.random.default_rng(np.random.SeedSequence([seed, 0x657661]))
         chosen = split_tasks(algorithm.env, split, tasks, rng)
-        scores = np.stack(
-            [algorithm.returns_after_adapting(chosen, rng, inner_steps, trajectories) for _ in range(repeats)]
-        )
+        scores = []
+        title = f"{self.name} in {self.experiment.world}"
+        with Progress(title, repeats, quiet=quiet, unit="repeats") as progress:
+            progress.start(0)
+            for repeat in range(repeats):
+                scores.append(algorithm.returns_after_adapting(chosen, rng, inner_steps, trajectories))
+                progress.update(repeat + 1, {})
         protocol = {
             "agent": self.name,
             "world": self.experiment.world,
@@ -103,7 +111,7 @@ class AgentRun:
             "steps_trained": state.get("steps"),
             "training_seed": self.experiment.seed,
         }
-        evaluation = Evaluation(scores, chosen, protocol)
+        evaluation = Evaluation(np.stack(scores), chosen, protocol)
         write_json(self.path / "evaluation.json", evaluation.to_json())
         return evaluation
 

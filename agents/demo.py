@@ -69,7 +69,7 @@ def run(out: str = "runs/demo", steps: int | None = None, seconds: float | None 
         "3  Adapting",
         f"Return before and after inner steps, {REPEATS} adaptations each: middle [95 % interval]",
     )
-    found = trained.evaluate(inner_steps=INNER_STEPS, repeats=REPEATS, seed=seed)
+    found = trained.evaluate(inner_steps=INNER_STEPS, repeats=REPEATS, seed=seed, quiet=True)
     print(readable(found))
     say("4  Pictures", "")
     print(f"plot:   {trained.plot(folder / 'adaptation.png')}")
@@ -86,7 +86,7 @@ def opening(folder: Path, seed: int) -> None:
         "1  A trained agent",
         f"It comes with the package, after {shipped.experiment.steps:,} steps. Return before and after inner steps:",
     )
-    found = shipped.evaluate(inner_steps=INNER_STEPS, repeats=LOOKS, seed=seed)
+    found = shipped.evaluate(inner_steps=INNER_STEPS, repeats=LOOKS, seed=seed, quiet=True)
     print(readable(found))
     print(f"plot:   {shipped.plot(folder / 'trained-agent.png')}", flush=True)
     print(f"video:  {film(shipped, folder / 'trained-agent', seed)}", flush=True)

@@ -93,7 +93,7 @@ def _work(job: Job, test_episodes: int, quiet: bool) -> dict[str, Any] | None:
         if trained.run.info["reason"] == "stopped":
             return None
         start = time.monotonic()
-        found = trained.evaluate(episodes=test_episodes)
+        found = trained.evaluate(episodes=test_episodes, quiet=quiet)
     except (ValueError, RuntimeError, MemoryError) as error:  # a shape, a divergence, too little memory
         print(f"{job.key} is passed over: {error}", flush=True)
         return {**about, "error": f"{type(error).__name__}: {error}"}

@@ -89,7 +89,8 @@ def _judged(trained: FewShotRun, out: str, seed: int) -> str:
 def _accuracies(trained: FewShotRun) -> list[str]:
     mode = trained.config.training.test_statistics
     found = [
-        trained.evaluate(way, shot, episodes=TEST_EPISODES, statistics=[mode]) for way, shot in JUDGED_BY
+        trained.evaluate(way, shot, episodes=TEST_EPISODES, statistics=[mode], quiet=True)
+        for way, shot in JUDGED_BY
     ]
     return [percent(each.accuracy, each.interval) for each in found]
 

@@ -4,7 +4,7 @@ Legend: E episodes, W ways, Q queries of each class.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,6 +191,7 @@ def judge(
     protocol: Protocol,
     statistics: Sequence[Statistics],
     known: list[KnownFeatures] | None = None,
+    tell: Callable[[int], None] | None = None,
 ) -> dict[str, Judged]:
     """Accuracy (of a regression: squared error) on each of a protocol's episodes; ranks share the work.
 
@@ -200,6 +201,7 @@ def judge(
         protocol: Which episodes.
         statistics: Normalisation modes; each sees the same episodes.
         known: Features of the store's pictures that the same parameters gave before, if any; what is found is added.
+        tell: Called now and then with how many episodes were judged since the last call, on each rank.
     """
     measure = measure_of(store)
     params = {name: each.detach() for name, each in method.module.named_parameters()}
@@ -212,6 +214,8 @@ def judge(
             start = number * DRAW
             results = classify(number, min(DRAW, protocol.episodes - start))
             found[place, :, start : start + DRAW] = results
+            if tell is not None:
+                tell(results.shape[1])
     values = distributed.sum_(found).cpu().numpy()
     return {
         mode: Judged(values[i, 1], float(values[i, 0].mean()), measure) for i, mode in enumerate(statistics)

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from metarl import checkpoints, devices, plots
+from metarl import checkpoints, devices, distributed, plots
 from metarl.configs import write_json
 from metarl.memory import keep_freed_memory
+from metarl.progress import Progress
 from metarl.runs import Run
 from metarl.supervised.building import best_path, built, has_batch_norm, load_split, stored
 from metarl.supervised.class_store import ClassStore
@@ -122,6 +123,8 @@ class FewShotRun:
         seed: int = 0,
         steps: Sequence[int] = (),
         ensemble: int | None = None,
+        *,
+        quiet: bool = False,
     ) -> FewShotEvaluation:
         """Classify the queries of episodes of a split (or fit functions); written to `evaluation.json`.
 
@@ -136,6 +139,7 @@ class FewShotRun:
             steps: Numbers of inner steps, each judged by itself, for methods that adapt by them; unset, as the method
                 does.
             ensemble: How many of the best states in validation answer together; unset, the best one alone.
+            quiet: Show no progress.
 
         Raises:
             ValueError: The method has no inner steps, a protocol cannot be had, or so many states were not kept.
@@ -152,7 +156,10 @@ class FewShotRun:
             raise ValueError(f"way={protocol.way}, expected 2 or more classes to choose among")
         judged: dict[str, Judged] = {}
         for number in steps or (None,):
-            found, state = self._judged(store, split, protocol, statistics, device, number, ensemble)
+            model, state = self._model(device, number, ensemble)
+            self._known = {key: self._known.get(key, []) for key in [(split, state["steps"])]}
+            modes = self._modes(model, statistics)
+            found = self._judged(model, store, protocol, modes, quiet)
             for mode, each in found.items():
                 name = mode if number is None else f"{mode}, {number} steps"
                 judged[name] = replace(each, steps=number)
@@ -172,26 +179,27 @@ class FewShotRun:
         write_json(self.path / "evaluation.json", evaluation.to_json())
         return evaluation
 
-    def _judged(
-        self,
-        store: Store,
-        split: str,
-        protocol: Protocol,
-        statistics: Sequence[Statistics],
-        device: torch.device,
-        steps: int | None,
-        ensemble: int | None,
-    ) -> tuple[dict[str, Judged], dict[str, Any]]:
-        """What the best state, or several, comes to by mode, with so many inner steps; and what is known of the state."""
+    def _model(
+        self, device: torch.device, steps: int | None, ensemble: int | None
+    ) -> tuple[Method, dict[str, Any]]:
+        """The best state, or several, with so many inner steps; and what is known of it."""
         config = self._with_steps(steps)
-        model, state = (
-            self.method(device, config) if ensemble is None else self.ensemble(ensemble, device, config)
-        )
-        self._known = {key: self._known.get(key, []) for key in [(split, state["steps"])]}
-        found = judge(model, store, protocol, self._modes(model, statistics), *self._known.values())
-        if not has_batch_norm(model):
-            found = {"none": next(iter(found.values()))}
-        return found, state
+        return self.method(device, config) if ensemble is None else self.ensemble(ensemble, device, config)
+
+    def _judged(
+        self, model: Method, store: Store, protocol: Protocol, modes: list[Statistics], quiet: bool
+    ) -> dict[str, Judged]:
+        """What a method comes to by mode."""
+        total = len(modes) * protocol.episodes // distributed.world_size()
+        quiet = quiet or distributed.rank() > 0
+        with Progress(f"{self.name} on {self.experiment.data}", total, quiet=quiet, unit="episodes") as shown:
+            shown.start(0)
+
+            def tell(more: int) -> None:
+                shown.update(shown.step + more, {})
+
+            found = judge(model, store, protocol, modes, *self._known.values(), tell)
+        return found if has_batch_norm(model) else {"none": next(iter(found.values()))}
 
     def _with_steps(self, number: int | None) -> Any:
         """The configuration with so many inner steps in testing; the run's own for None."""

@@ -35,6 +35,8 @@ class Evaluate:
     ensemble: int | None = None
     """How many of the best states in validation answer together, by the mean of their scores, for runs that keep them;
     unset, the best one alone."""
+    quiet: bool = False
+    """Show no progress."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def evaluate(arguments: list[str]) -> int:
         options.seed,
         options.steps,
         options.ensemble,
+        quiet=options.quiet,
     )
     print(found.table())
     print(f"\naccuracies: {trained.path / 'evaluation.json'}")

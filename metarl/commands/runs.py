@@ -38,7 +38,7 @@ class Evaluate:
     out: str | None = None
     """Picture of the lifetimes; unset, lifetimes.png in the folder of the run, or in that which all runs share."""
     quiet: bool = False
-    """Show no progress of the lifetimes."""
+    """Show no progress."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ def evaluate(arguments: list[str]) -> int:
         repeats=options.repeats,
         trajectories=options.trajectories,
         seed=options.seed,
+        quiet=options.quiet,
     )
     print(found.table())
     print(f"\nscores: {trained.path / 'evaluation.json'}")
@@ -95,7 +96,7 @@ def _refuse_flags_of_lifetimes(options: Evaluate) -> None:
         raise ValueError(
             f"got {len(options.runs)} runs, expected one; several can be judged by --lifetimes N"
         )
-    for name in ("methods", "lifetime", "out", "quiet"):
+    for name in ("methods", "lifetime", "out"):
         if getattr(options, name):
             raise ValueError(f"--{name} goes with --lifetimes N")
 

@@ -97,7 +97,6 @@ def test_the_help_of_an_agent_explains_every_field(capsys):
         (["evaluate"], "RUN"),
         (["evaluate", "a", "b"], "got 2 runs"),
         (["evaluate", "a", "--methods", "none"], "--methods goes with --lifetimes"),
-        (["evaluate", "a", "--quiet"], "--quiet goes with --lifetimes"),
         (["evaluate", "nowhere", "--lifetimes", "3"], "not a run"),
         (["evaluate", "nowhere", "--lifetimes", "3", "--lifetime", "drift"], "not JSON"),
         (["plot"], "needs a run"),
@@ -328,6 +327,9 @@ def test_evaluate_and_plot_a_run(tmp_path, capsys):
     assert cli.main(f"evaluate {run} --repeats 2 --tasks 2 --inner-steps 1".split()) == 0
     shown = capsys.readouterr().out
     assert "after 1" in shown
+    assert "2/2 repeats (100%)" in shown
+    assert cli.main(f"evaluate {run} --repeats 2 --tasks 2 --inner-steps 1 --quiet".split()) == 0
+    assert "repeats (" not in capsys.readouterr().out
     for kind in ("learning", "adaptation"):
         picture = tmp_path / f"{kind}.png"
         assert cli.main(f"plot {out} --kind {kind} --out {picture}".split()) == 0

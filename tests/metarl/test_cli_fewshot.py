@@ -183,8 +183,8 @@ def test_evaluate_and_predict_hand_over_their_flags(monkeypatch, capsys):
     class Trained:
         path = Path("runs/x")
 
-        def evaluate(self, *args):
-            seen.append(args)
+        def evaluate(self, *args, quiet):
+            seen.append((*args, quiet))
             return SimpleNamespace(table=lambda: "a table")
 
         def predict(self, *args, **kwargs):
@@ -194,10 +194,10 @@ def test_evaluate_and_predict_hand_over_their_flags(monkeypatch, capsys):
     monkeypatch.setattr(runs, "open_run", lambda path: Trained())
     words = (
         "--way 20 --shot 5 --query 3 --episodes 700 --split validation --statistics joint support --seed 4 "
-        "--ensemble 5"
+        "--ensemble 5 --quiet"
     )
     assert cli.main(["fewshot", "evaluate", "r", *words.split()]) == 0
-    assert seen.pop() == (20, 5, 3, 700, "validation", ("joint", "support"), 4, (), 5)
+    assert seen.pop() == (20, 5, 3, 700, "validation", ("joint", "support"), 4, (), 5, True)
     assert cli.main(["fewshot", "predict", "r", "--support", "s", "--query", "a.png", "b.png"]) == 0
     assert seen.pop() == (("s", ("a.png", "b.png")), {"statistics": None})
     shown = capsys.readouterr().out

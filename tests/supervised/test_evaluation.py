@@ -218,6 +218,17 @@ def test_what_was_found_is_written_down(trained):
     assert same.to_json() == found.to_json()
 
 
+def test_judging_shows_how_far_it_is_unless_it_is_to_be_quiet(trained, capsys):
+    run = trained()
+    capsys.readouterr()
+    run.evaluate(episodes=25, statistics=["running", "joint"])
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].startswith("10/50 episodes (20%)")  # ten are drawn at a time
+    assert shown[-1].startswith("50/50 episodes (100%)")
+    run.evaluate(episodes=25, quiet=True)
+    assert capsys.readouterr().out == ""
+
+
 def test_modes_can_be_chosen(trained):
     found = trained().evaluate(episodes=4, statistics=["support", "joint", "support"])
     assert list(found.judged) == ["support", "joint"]
