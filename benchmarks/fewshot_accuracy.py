@@ -1,9 +1,9 @@
 """Accuracy of trained few-shot runs on the same 1,000 test episodes of each kind.
 
-    python benchmarks/fewshot_accuracy.py RUN [RUN ...] [--kinds 5w1s 5w5s 20w1s 20w5s] [--episodes 1000]
+    python benchmarks/fewshot_accuracy.py RUN [RUN ...] [--kinds 5w1s 5w5s 20w1s 20w5s] [--modes MODE ...]
 
-Each run's best state by validation is judged in its own normalisation mode, and with `--transductive` in that one, too
-(which takes many times as long). Of runs on `omniglot-lake` the accuracies in Lake's 20 one-shot runs are found as well.
+Each run's best state by validation is judged in its own normalisation mode, and in those of `--modes`, too (any but
+`running` takes many times as long). Of runs on `omniglot-lake` the accuracies in Lake's 20 one-shot runs are found, too.
 Accuracies of every episode go to `benchmarks/results/fewshot_DATA.json`; a run that is there already (same method and
 seed, chosen in validation by the same ways and shots) is replaced, and so is one that a run of the same method started
 from. Of a run that started from another, or was trained on another's features, that one's training stands before its own.
@@ -29,15 +29,15 @@ ONE_SHOT = "Lake's runs"
 """The kind of the official one-shot runs, 20-way with drawings of one alphabet."""
 
 
-def judged(folder: str, kinds: list[str], episodes: int, transductive: bool) -> dict:
+def judged(folder: str, kinds: list[str], episodes: int, more: list[str]) -> dict:
     """A run's accuracies, and how it was trained."""
     trained = open_run(folder)
     info, rows = trained.run.info, []
     own = trained.config.training.test_statistics
     for kind in kinds:
         way, shot = (int(number) for number in kind.removesuffix("s").split("w"))
-        modes = () if transductive else (own,)
-        found = trained.evaluate(way=way, shot=shot, episodes=episodes, statistics=modes)
+        modes = (own, *more)
+        found = trained.evaluate(way=way, shot=shot, episodes=episodes, statistics=modes, quiet=True)
         print(f"{info['agent']}, {kind}\n{found.table()}\n", flush=True)
         accuracies = {mode: each.accuracies.round(4).tolist() for mode, each in found.judged.items()}
         rows.append({"kind": kind, "protocol": found.protocol, "accuracies": accuracies})
@@ -125,10 +125,10 @@ def main() -> None:
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--kinds", nargs="*", default=["5w1s", "5w5s", "20w1s", "20w5s"])
     parser.add_argument("--episodes", type=int, default=1000)
-    parser.add_argument("--transductive", action="store_true", help="judge in that mode, too")
+    parser.add_argument("--modes", nargs="*", default=[], help="to judge in besides the method's own")
     args = parser.parse_args()
     for folder in args.runs:
-        new = judged(folder, args.kinds, args.episodes, args.transductive)
+        new = judged(folder, args.kinds, args.episodes, args.modes)
         path = RESULTS / f"fewshot_{new['config']['experiment']['data']}.json"
         old = json.loads(path.read_text())["runs"] if path.exists() else []
         replaced = {each["training"] for each in new["before"]}

@@ -10,6 +10,9 @@ from origin import machine, source
 from metarl.plots import markdown_table
 from metarl.supervised.benchmark_table import published_for
 
+TRANSDUCTIVE = ("joint", "transductive")
+"""Normalisation modes in which a query's class depends on other queries."""
+
 
 def mlap(found: list[Mapping[str, Any]]) -> str:
     """Errors on new tasks beside what was certified: means over the new tasks."""
@@ -26,9 +29,9 @@ def mlap(found: list[Mapping[str, Any]]) -> str:
 
 
 def fewshot(found: list[Mapping[str, Any]]) -> str:
-    """Accuracy of each run on test episodes by the method's own normalisation mode, and half its 95 % interval.
+    """Accuracy of each run on test episodes, in the method's own normalisation mode first, and half its 95 % interval.
 
-    What is published stands in brackets, and where it comes from below.
+    What is published stands in brackets, where possible beside a mode of the same kind, and where it comes from below.
     """
     rows, commands, sources = [], [], []
     kinds = sorted(
@@ -37,15 +40,20 @@ def fewshot(found: list[Mapping[str, Any]]) -> str:
     for run in sorted((run for each in found for run in each["runs"]), key=_by_data_and_method):
         experiment = run["config"]["experiment"]
         data, aim = experiment["data"], f"{experiment['way']}w{experiment['shot']}s"
-        mode = next(iter(run["rows"][0]["accuracies"]))
-        beside = published_for(run["method"], data, mode in ("joint", "transductive"), own=True)
-        cells = {row["kind"]: _accuracies(row["accuracies"]) for row in run["rows"]}
-        if beside is not None:
-            kind = " (transductive)" if beside["transductive"] else ""
-            sources.append(f"- {run['method']}: {beside['source']}; {beside['protocol']}{kind}")
-            for name, other in beside["accuracy"].items():
-                cells[name] = f"{cells[name]} ({other['accuracy']})" if name in cells else ""
-        rows.append([data, run["method"], aim, mode, *(cells.get(kind, "") for kind in kinds), run["seed"]])
+        modes = list(run["rows"][0]["accuracies"])
+        alike = len({mode in TRANSDUCTIVE for mode in modes}) == 1
+        for mode in modes:
+            own = alike and mode == modes[0]
+            beside = published_for(run["method"], data, mode in TRANSDUCTIVE, own)
+            cells = {row["kind"]: _accuracies(row["accuracies"][mode]) for row in run["rows"]}
+            if beside is not None:
+                kind = " (transductive)" if beside["transductive"] else ""
+                sources.append(f"- {run['method']}: {beside['source']}; {beside['protocol']}{kind}")
+                for name, other in beside["accuracy"].items():
+                    cells[name] = f"{cells[name]} ({other['accuracy']})" if name in cells else ""
+            rows.append(
+                [data, run["method"], aim, mode, *(cells.get(kind, "") for kind in kinds), run["seed"]]
+            )
         commands.append("- " + "; then ".join(map(_training, [*run.get("before", ()), run])))
     heads = ["data", "method", "chosen by", "normalised by", *kinds, "seed"]
     parts = [markdown_table(heads, rows), "\n".join(commands)]
@@ -80,7 +88,7 @@ def _commits(run: Mapping[str, Any]) -> str:
     return machine(run, ", ".join(dict.fromkeys(each["commit"][:9] for each in run["git"])))
 
 
-def _accuracies(by_mode: Mapping[str, list[float]]) -> str:
-    """Of the first mode, in percent."""
-    values = np.array(next(iter(by_mode.values())))
+def _accuracies(found: list[float]) -> str:
+    """Mean and half its interval, in percent."""
+    values = np.array(found)
     return f"{100 * values.mean():.1f} ± {100 * 1.96 * values.std(ddof=1) / len(values) ** 0.5:.1f}"

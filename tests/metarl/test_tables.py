@@ -58,8 +58,8 @@ def fewshot_run(**changes):
     return {
         "method": "prototypical",
         "seed": 3,
-        "training": "metarl fewshot train prototypical",
-        "config": {"experiment": {"data": "omniglot", "way": 20, "shot": 1, "episodes": 200}},
+        "training": "metarl fewshot train prototypical --episodes 200",
+        "config": {"experiment": {"data": "omniglot", "way": 20, "shot": 1}},
         "minutes": 2.0,
         "git": [{"commit": "0123456789abcdef", "dirty": False}],
         "hardware": {"processor": "A chip", "cores": 2},
@@ -77,8 +77,34 @@ def cells_of(run):
 def test_accuracies_are_means_with_half_their_interval_beside_what_is_published():
     cells, below = cells_of(fewshot_run())
     assert cells == ["omniglot", "prototypical", "20w1s", "running", "90.0 ± 8.0 (98.8)", "3"]
-    assert "`metarl fewshot train prototypical`, 2 min, commit 012345678, A chip" in below
+    assert "`metarl fewshot train prototypical --episodes 200`, 2 min, commit 012345678, A chip" in below
     assert "- prototypical: Snell, Swersky & Zemel 2017" in below
+
+
+def test_what_is_published_stands_beside_the_mode_of_its_kind():
+    lines = tables.fewshot([{"runs": [fewshot_run(method="versa")]}]).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[3:6]] for line in lines[2:4]]
+    assert cells == [
+        ["20w1s", "running", "90.0 ± 8.0"],
+        ["20w1s", "transductive", "100.0 ± 0.0 (99.7)"],
+    ]
+    running = fewshot_run(method="versa")
+    del running["rows"][0]["accuracies"]["transductive"]
+    assert cells_of(running)[0][4] == "90.0 ± 8.0 (99.7)"  # there is no other
+
+
+def test_the_training_that_a_run_rests_on_stands_before_its_own():
+    earlier = {
+        **fewshot_run(),
+        "training": "metarl fewshot train maml --episodes 9",
+        "episodes": 9,
+        "minutes": 7.0,
+    }
+    below = cells_of(fewshot_run(before=[earlier]))[1]
+    assert (
+        "- `metarl fewshot train maml --episodes 9`, 7 min, commit 012345678, A chip, 2 cores; then `metarl"
+        in below
+    )
 
 
 def test_a_method_without_published_numbers_stands_alone():
