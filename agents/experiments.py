@@ -44,6 +44,8 @@ def train(
         gymnasium.error.Error: Unknown world.
     """
     config = preset(agent) if config is None else config
+    if experiment.start_from is None:
+        _refuse_first_std(config)
     device = devices.resolve(experiment.device)
     joined = distributed.start(device)
     try:
@@ -56,6 +58,16 @@ def train(
     finally:
         if joined:
             distributed.stop()
+
+
+def _refuse_first_std(config: Config) -> None:
+    """Of a fresh policy: another run's brings a standard deviation of its own."""
+    policy = getattr(config, "policy", None)
+    if policy is not None and policy.initial_std < policy.minimum_std:
+        raise ValueError(
+            f"policy.initial_std={policy.initial_std} is below policy.minimum_std={policy.minimum_std}, expected at "
+            "least as much: raise the first or lower the second"
+        )
 
 
 def resume(path: str | Path, *, steps: int | None = None, quiet: bool = False) -> AgentRun:

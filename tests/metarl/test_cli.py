@@ -90,6 +90,10 @@ def test_the_help_of_an_agent_explains_every_field(capsys):
         (["train", "promp", "--world", "CheetahDir-v0", "--evaluate-every", "-1"], "evaluate_every=-1"),
         (["watch", ".", "--port", "70000"], "from 1 to 65535"),
         (["demo", "--steps", "-1"], "steps=-1"),
+        (
+            ["train", "promp", "--world", "PointNavigation-v0", "--policy.initial-std", "0.05"],
+            "policy.initial_std=0.05 is below policy.minimum_std=0.1",
+        ),
         (["train", "--config", "nowhere.json"], "no such file"),
         (["train", "--config"], "needs a path"),
         (["train", "--resume", "nowhere"], "not a run"),
