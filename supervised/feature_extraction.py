@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from metarl import devices
-from metarl.configs import write_json
+from metarl.configs import read_json, write_json
 from metarl.files import write_atomically
 from metarl.nn.convolution import low_precision
 from metarl.progress import Progress
@@ -61,27 +61,21 @@ def write_features(
         its split.
 
     Raises:
-        ValueError: The data are no pictures, features depend on the episode, or a file is there.
+        ValueError: The data are no pictures, features depend on the episode, or the folder holds a split already, or another run's.
     """
     out = Path(out)
     if not trained.labels_pictures:
         raise ValueError(f"{trained.path} was trained on {trained.experiment.data}, which are no pictures")
-    for split in splits:
-        if (there := features_file(out, split)) is not None:
-            raise ValueError(f"{there} exists already: delete it, leave out {split}, or name another folder")
+    run = str(trained.path.resolve())
+    _refuse_mixture(out, run, splits)
     device = devices.resolve(trained.experiment.device)
     stores = {
         split: load_split(trained.experiment, split, device, trained.run.config["image"]) for split in splits
     }
     net, state = fixed_network(trained, device)
     out.mkdir(parents=True, exist_ok=True)
-    origin = {
-        "run": str(trained.path.resolve()),
-        "method": trained.name,
-        "data": trained.experiment.data,
-        **state,
-    }
-    write_json(out / ORIGIN, {**origin, "precision": precision, **measurement()})
+    origin = {"run": run, "method": trained.name, "data": trained.experiment.data, "precision": precision}
+    write_json(out / ORIGIN, {**origin, **state, **measurement()})
     written = []
     total = sum(len(store) * store.rotations for store in stores.values())
     shown = Progress(f"features of {trained.path}", total, quiet=quiet, unit="pictures")
@@ -99,6 +93,16 @@ def write_features(
                 f"{path}: {number:,} pictures of {store.num_classes:,} classes, {size:,} numbers each"
             )
     return written
+
+
+def _refuse_mixture(out: Path, run: str, splits: Sequence[str]) -> None:
+    """Neither are files replaced, nor features of several runs put into one folder."""
+    for split in splits:
+        if (there := features_file(out, split)) is not None:
+            raise ValueError(f"{there} exists already: delete it, leave out {split}, or name another folder")
+    about = read_json(out / ORIGIN) if (out / ORIGIN).is_file() else {"run": run}
+    if not isinstance(about, dict) or about.get("run") != run:
+        raise ValueError(f"{out} holds features of another run, as its {ORIGIN} says: name another folder")
 
 
 def _features(net: Network, store: ClassStore, progress: Progress) -> Tensor:

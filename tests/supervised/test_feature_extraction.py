@@ -94,6 +94,14 @@ def test_a_file_that_is_there_is_left_alone(run, written, capsys):
     assert (out / "test.safetensors").stat().st_mtime_ns == before
 
 
+def test_features_of_two_runs_are_not_mixed(written, tmp_path, capsys):
+    out, _ = written
+    (out / "test.safetensors").unlink()
+    other = trained("prototypical", tmp_path / "other", "--training.tasks", "1")
+    assert cli.main(["fewshot", "features", str(other), "--out", str(out), "--splits", "test"]) == 2
+    assert "holds features of another run" in capsys.readouterr().err
+
+
 def test_networks_that_adapt_are_refused(tmp_path, capsys):
     path = trained("maml", tmp_path / "runs", "--training.tasks", "2")
     assert cli.main(["fewshot", "features", str(path), "--out", str(tmp_path / "out")]) == 2
