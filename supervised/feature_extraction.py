@@ -61,7 +61,8 @@ def write_features(
         its split.
 
     Raises:
-        ValueError: The data are no pictures, features depend on the episode, or the folder holds a split already, or another run's.
+        ValueError: The data are no pictures, features depend on the episode, or the folder holds a split already or
+            another run's features.
     """
     out = Path(out)
     if not trained.labels_pictures:
