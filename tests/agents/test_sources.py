@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.agents import preset
+from metarl.agents import experiments, preset
 from metarl.agents.experiment import Experiment
 from metarl.agents.experiments import resume, train
 from metarl.agents.meta_parameters import MetaParameters
@@ -70,10 +70,12 @@ def walker(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def adapted(tmp_path_factory):
-    """A meta-policy whose raw standard deviations lie below the bound on them."""
+    """A meta-policy whose raw standard deviations lie below the bound on them, where training can bring them."""
     out = tmp_path_factory.mktemp("adapted")
     config = meta({"initial_std": 0.03, "minimum_std": 0.1}, discount=0.9, reward_scale=0.5)
-    return made("continuous-adaptation", config, out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiments, "_refuse_first_std", lambda config: None)
+        return made("continuous-adaptation", config, out)
 
 
 def obs(number=5):
