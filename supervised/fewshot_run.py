@@ -163,21 +163,22 @@ class FewShotRun:
             for mode, each in found.items():
                 name = mode if number is None else f"{mode}, {number} steps"
                 judged[name] = replace(each, steps=number)
-        about = {
-            **asdict(protocol),
+        about = {**asdict(protocol), **self._about(store, split), "statistics": list(found), **state}
+        evaluation = FewShotEvaluation(judged, about)
+        write_json(self.path / "evaluation.json", evaluation.to_json())
+        return evaluation
+
+    def _about(self, store: Store, split: str) -> dict[str, Any]:
+        """Whose episodes are judged, and how it was trained."""
+        return {
             "method": self.name,
             "data": self.experiment.data,
             "split": split,
             "classes": store.num_classes,
-            "statistics": list(found),
             "trained_way": self.config.training.way or self.experiment.way,
             "trained_shot": self.config.training.shot or self.experiment.shot,
             "training_seed": self.experiment.seed,
-            **state,
         }
-        evaluation = FewShotEvaluation(judged, about)
-        write_json(self.path / "evaluation.json", evaluation.to_json())
-        return evaluation
 
     def _model(
         self, device: torch.device, steps: int | None, ensemble: int | None
