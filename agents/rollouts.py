@@ -280,12 +280,8 @@ def rollout(
     B = env.num_envs // T
     A = env.single_action_space.shape[0]
     device = next(iter(params.values())).device
-    if seeds is None:
-        seeds = [seed for rng in rngs for seed in rng.integers(2**31, size=B)]
+    obs = _begun(env, tasks, rngs, seeds)
     noise_HTBA = _noise(rngs, (H, B, A), deterministic).to(device)
-    obs, _ = env.reset(
-        seed=[int(seed) for seed in seeds], options={"tasks": [task for task in tasks for _ in range(B)]}
-    )
     alive = np.ones(env.num_envs, dtype=bool)
     remembered = policy.initial_memory(T, B) if memory is None else (memory,)
     at_chunks: list[Tensor] = []
@@ -311,6 +307,18 @@ def rollout(
     if at_chunks:
         sampled += [torch.stack(at_chunks, dim=2), remembered[0]]
     return Trajectories(*sampled)
+
+
+def _begun(
+    env: VectorEnv, tasks: Sequence[dict], rngs: Sequence[np.random.Generator], seeds: Sequence[int] | None
+) -> np.ndarray:
+    """First observations; initial states are drawn from the tasks' generators where no seeds are given."""
+    B = env.num_envs // len(tasks)
+    if seeds is None:
+        seeds = [seed for rng in rngs for seed in rng.integers(2**31, size=B)]
+    each = [task for task in tasks for _ in range(B)]
+    obs, _ = env.reset(seed=[int(seed) for seed in seeds], options={"tasks": each})
+    return obs
 
 
 def _noise(rngs: Sequence[np.random.Generator], shape: tuple[int, int, int], deterministic: bool) -> Tensor:

@@ -33,10 +33,9 @@ def judged(folder: str, kinds: list[str], episodes: int, more: list[str]) -> dic
     """A run's accuracies, and how it was trained."""
     trained = open_run(folder)
     info, rows = trained.run.info, []
-    own = trained.config.training.test_statistics
+    modes = (trained.config.training.test_statistics, *more)
     for kind in kinds:
         way, shot = (int(number) for number in kind.removesuffix("s").split("w"))
-        modes = (own, *more)
         found = trained.evaluate(way=way, shot=shot, episodes=episodes, statistics=modes, quiet=True)
         print(f"{info['agent']}, {kind}\n{found.table()}\n", flush=True)
         accuracies = {mode: each.accuracies.round(4).tolist() for mode, each in found.judged.items()}
@@ -45,8 +44,8 @@ def judged(folder: str, kinds: list[str], episodes: int, more: list[str]) -> dic
         rows.append(in_one_shot_runs(trained))
     data, before = origin(trained)
     experiment = trained.run.config["experiment"] | {"out": "runs", "data": data}
-    if before:
-        experiment["start_from"] = "RUN" if experiment.get("start_from") else None
+    if experiment.get("start_from"):
+        experiment["start_from"] = "RUN"
     return {
         "method": info["agent"],
         "seed": info["seed"],

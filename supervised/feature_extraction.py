@@ -4,7 +4,6 @@ Legend: n pictures of a split, turned ones counted; D features.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +22,7 @@ from metarl.supervised.building import load_split
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.datasets import SPLITS, features_file
 from metarl.supervised.fewshot_run import FewShotRun
-from metarl.supervised.known_features import Watch
+from metarl.supervised.known_features import Watch, embedded
 from metarl.supervised.normalisation import embedding_by
 from metarl.supervised.task_kinds import sampler_of
 
@@ -31,8 +30,8 @@ AT_ONCE = 100
 """Pictures that are embedded at a time."""
 ORIGIN = "origin.json"
 """The file beside the features that says whose they are."""
-Network = Callable[[Tensor], Tensor]
-"""From images (n, C, H, W) to features (n, ...)."""
+Network = Callable[..., Tensor]
+"""`net(images, statistics="running")` -> features: from (n, C, H, W) to (n, ...)."""
 
 
 @torch.no_grad()
@@ -42,7 +41,7 @@ def write_features(
     splits: Sequence[str] = SPLITS,
     *,
     precision: Literal["float32", "bfloat16"] = "float32",
-    quiet: bool = True,
+    quiet: bool = False,
 ) -> list[Path]:
     """Write the features of every picture of some splits of a run's data, normalised by stored averages.
 
@@ -73,7 +72,7 @@ def write_features(
     stores = {
         split: load_split(trained.experiment, split, device, trained.run.config["image"]) for split in splits
     }
-    net, state = fixed_network(trained, device)
+    net, state = fixed_network(trained, next(iter(stores.values())))
     out.mkdir(parents=True, exist_ok=True)
     origin = {"run": run, "method": trained.name, "data": trained.experiment.data, "precision": precision}
     write_json(out / ORIGIN, {**origin, **state, **measurement()})
@@ -98,6 +97,8 @@ def write_features(
 
 def _refuse_mixture(out: Path, run: str, splits: Sequence[str]) -> None:
     """Neither are files replaced, nor features of several runs put into one folder."""
+    if not splits:
+        raise ValueError(f"no splits were named, expected one or more of {', '.join(SPLITS)}")
     for split in splits:
         if (there := features_file(out, split)) is not None:
             raise ValueError(f"{there} exists already: delete it, leave out {split}, or name another folder")
@@ -107,31 +108,28 @@ def _refuse_mixture(out: Path, run: str, splits: Sequence[str]) -> None:
 
 
 def _features(net: Network, store: ClassStore, progress: Progress) -> Tensor:
-    """Of all pictures of a store, those not turned first, on the CPU, (n, D)."""
+    """Of all pictures of a store, on the CPU, (n, D)."""
     found = []
-    for places in torch.arange(len(store) * store.rotations, device=store.device).split(AT_ONCE):
-        turns = places // len(store) if store.rotations > 1 else None
-        found.append(net(store.pictures(places % len(store), turns)).flatten(1).float().cpu())
+    for places, features in embedded(net, store, AT_ONCE):
+        found.append(features.flatten(1).float().cpu())
         progress.update(progress.step + len(places), {})
     return torch.cat(found)
 
 
-def fixed_network(trained: FewShotRun, device: torch.device) -> tuple[Network, dict[str, Any]]:
+def fixed_network(trained: FewShotRun, store: ClassStore) -> tuple[Network, dict[str, Any]]:
     """The network of a run's best state, with the stored averages of batch norm, and what is known of that state.
 
     Args:
         trained: Any run on pictures.
-        device: Where it lies.
+        store: Pictures of its data, where the network shall lie.
 
     Raises:
         ValueError: What it makes of a picture depends on the episode, as where it adapts to every task.
     """
-    model, state = trained.method(device)
+    model, state = trained.method(store.device)
     watch = Watch()
     if model.embeds:
         params = {name: each.detach() for name, each in model.module.named_parameters()}
-        store = load_split(trained.experiment, "validation", device, trained.run.config["image"])
-        assert isinstance(store, ClassStore)
         one = sampler_of(store, 2, 1, 1).draw(1, torch.Generator().manual_seed(0))
         with embedding_by(watch):
             model.tested(params, pytree.tree_map(lambda each: each[0], one), "running")
@@ -140,4 +138,4 @@ def fixed_network(trained: FewShotRun, device: torch.device) -> tuple[Network, d
             f"features of '{trained.name}' depend on the episode: give a run of a method that compares features by "
             "stored averages, such as prototypical, classifier-baseline or meta-baseline"
         )
-    return partial(watch.net, statistics="running"), state
+    return watch.net, state

@@ -6,7 +6,7 @@ has the same features in each of them.
 Legend: n pictures of a store, turned ones counted; D features.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -78,12 +78,26 @@ def known_features(net: Callable[..., Tensor], store: ClassStore) -> KnownFeatur
     """
     pictures = len(store) * store.rotations
     table: Tensor | None = None
-    for places in torch.arange(pictures, device=store.images.device).split(AT_ONCE):
-        turns = places // len(store) if store.rotations > 1 else None
-        features = net(store.pictures(places % len(store), turns), statistics="running")
+    for places, features in embedded(net, store, AT_ONCE):
         if table is None:
             if features[0].numel() * features.element_size() * pictures > LARGEST:
                 return None
             table = features.new_empty(pictures, *features.shape[1:])
         table[places] = features
     return None if table is None else KnownFeatures(store, table)
+
+
+def embedded(net: Callable[..., Tensor], store: ClassStore, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Features of all pictures of a store by the stored averages of batch norm, those not turned first.
+
+    Args:
+        net: `net(images, statistics="running")` -> features.
+        store: Images by class.
+        at_once: Pictures that are embedded at a time.
+
+    Yields:
+        Places among the n pictures, and the features there.
+    """
+    for places in torch.arange(len(store) * store.rotations, device=store.device).split(at_once):
+        turns = places // len(store) if store.rotations > 1 else None
+        yield places, net(store.pictures(places % len(store), turns), statistics="running")

@@ -69,6 +69,29 @@ def test_effective_sample_size_by_hand_and_without_overflow():
     )
 
 
+def standard_returns_in_numpy(rewards, mask, discount):
+    returns, length = np.zeros_like(rewards), rewards.shape[1]
+    for t in reversed(range(length)):
+        later = discount * returns[:, t + 1] if t + 1 < length else 0
+        returns[:, t] = rewards[:, t] * mask[:, t] + later
+    returns *= mask
+    centre = returns.sum() / mask.sum()
+    spread = np.sqrt((((returns - centre) ** 2) * mask).sum() / mask.sum()) + 1e-8
+    return (returns - centre) / spread * mask
+
+
+def log_weights_in_numpy(importance, log_ratio, mask):
+    logs = {
+        "trajectory": np.repeat(log_ratio.sum(1, keepdims=True), log_ratio.shape[1], 1),
+        "per_decision": log_ratio.cumsum(1),
+        "step": log_ratio,
+        "none": np.zeros_like(log_ratio),
+    }[importance]
+    if importance in ("trajectory", "per_decision"):
+        logs = logs - np.log(np.exp(logs)[mask > 0].mean())
+    return logs
+
+
 @pytest.mark.parametrize("estimator", ["log_prob", "lvc", "dice"])
 @pytest.mark.parametrize("importance", ["trajectory", "per_decision", "step", "none"])
 def test_the_weighted_update_equals_one_written_out_in_numpy(importance, estimator):
@@ -108,13 +131,7 @@ def test_the_weighted_update_equals_one_written_out_in_numpy(importance, estimat
     weight = policy.network.layers[0].weight.detach().numpy().copy()
     bias = policy.network.layers[0].bias.detach().numpy().copy()
     log_std = policy.log_std.detach().numpy().copy()
-    returns = np.zeros((B, H))
-    for t in reversed(range(H)):
-        returns[:, t] = rewards[:, t] * mask[:, t] + (0.9 * returns[:, t + 1] if t + 1 < H else 0)
-    returns *= mask
-    centre = returns.sum() / mask.sum()
-    spread = np.sqrt((((returns - centre) ** 2) * mask).sum() / mask.sum()) + 1e-8
-    advantages = (returns - centre) / spread * mask
+    advantages = standard_returns_in_numpy(rewards, mask, 0.9)
     sampled = (-0.5 * noise**2 - np.log(std)).sum(-1)
     for step in range(STEPS):
         z = (actions - obs @ weight.T - bias) / np.exp(log_std)
@@ -124,14 +141,7 @@ def test_the_weighted_update_equals_one_written_out_in_numpy(importance, estimat
             np.testing.assert_allclose(
                 measures["effective_sample_size"], w.sum() ** 2 / (w**2).sum(), rtol=1e-9
             )
-        logs = {
-            "trajectory": np.repeat(log_ratio.sum(1, keepdims=True), H, 1),
-            "per_decision": log_ratio.cumsum(1),
-            "step": log_ratio,
-            "none": np.zeros((B, H)),
-        }[importance]
-        if importance in ("trajectory", "per_decision"):
-            logs = logs - np.log(np.exp(logs)[mask > 0].mean())
+        logs = log_weights_in_numpy(importance, log_ratio, mask)
         factor = np.exp(np.clip(logs, -0.7, 0.7)) * advantages * mask / mask.sum()
         score_mean = z / np.exp(log_std)
         weight = weight + LR * np.einsum("bh,bha,bhd->ad", factor, score_mean, obs)

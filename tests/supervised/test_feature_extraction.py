@@ -112,3 +112,5 @@ def test_networks_that_adapt_are_refused(tmp_path, capsys):
 def test_what_is_missing_is_said(run, capsys):
     assert cli.main(["fewshot", "features", str(run)]) == 2
     assert "needs RUN --out DIR" in capsys.readouterr().err
+    assert cli.main(["fewshot", "features", str(run), "--out", "nowhere", "--splits"]) == 2
+    assert "no splits were named" in capsys.readouterr().err
