@@ -7,6 +7,7 @@ Legend: N images, C channels, H and W height and width.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -132,3 +133,24 @@ def _check(name: str, bounds: tuple[float, float], largest: float) -> None:
     if not 0 < bounds[0] <= bounds[1] <= largest:
         limit = "" if largest == math.inf else f", at most {largest}"
         raise ValueError(f"{name}={bounds}, expected two positive numbers{limit}, the smaller first")
+
+
+def _unchanged(images: Tensor, generator: torch.Generator) -> Tensor:
+    return images
+
+
+def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
+    return crop(images, generator, max(1, images.shape[-1] // 14))
+
+
+def _window(images: Tensor, generator: torch.Generator) -> Tensor:
+    return flip(resized_crop(images, generator), generator)
+
+
+AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "none": _unchanged,
+    "crop": _moved,
+    "resized_crop": _window,
+    "affine": affine,
+}
+"""By the names of `metarl.supervised.methods.config.Augment`."""

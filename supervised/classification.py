@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metarl import distributed
 from metarl.names import unknown
-from metarl.supervised.augmentation import affine, crop, flip, resized_crop
+from metarl.supervised.augmentation import AUGMENTATIONS
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.methods.config import EpisodicTraining
 from metarl.supervised.methods.method import Params, Stage
@@ -42,27 +42,6 @@ def draw_labelled(store: ClassStore, number: int, generator: torch.Generator) ->
     device = store.images.device
     turned = turns.to(device) if store.rotations > 1 else None
     return Labelled(store.pictures(rows.to(device), turned), labels.to(device))
-
-
-def _unchanged(images: Tensor, generator: torch.Generator) -> Tensor:
-    return images
-
-
-def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
-    return crop(images, generator, max(1, images.shape[-1] // 14))
-
-
-def _window(images: Tensor, generator: torch.Generator) -> Tensor:
-    return flip(resized_crop(images, generator), generator)
-
-
-AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
-    "none": _unchanged,
-    "crop": _moved,
-    "resized_crop": _window,
-    "affine": affine,
-}
-"""By the names of `metarl.supervised.presets.classifier_baseline.Augment`."""
 
 
 def draw_batch(

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from metarl import distributed
 from metarl.supervised.methods.config import EpisodicTraining
 from metarl.supervised.methods.method import Params, Stage
-from metarl.supervised.task_kinds import Store, sampler_of
+from metarl.supervised.task_kinds import Store, training_sampler
 from metarl.tasks import over_tasks
 
 Loss = Callable[[Params, Any, Any], tuple[Tensor, dict[str, Tensor]]]
@@ -46,7 +46,7 @@ def episode_stage(
     """
 
     def draw(store: Store, generator: torch.Generator, progress: float) -> tuple[Any, Any]:
-        sampler = sampler_of(store, training.way or way, training.shot or shot, training.query)
+        sampler = training_sampler(store, training, way, shot)
         among = {} if preferred is None else {"preferred": preferred(generator)}
         now = (
             None
@@ -79,7 +79,7 @@ def prepared_stage(
     """
 
     def draw(store: Store, generator: torch.Generator, progress: float) -> Any:
-        sampler = sampler_of(store, training.way or way, training.shot or shot, training.query)
+        sampler = training_sampler(store, training, way, shot)
         return distributed.part(prepare(sampler.draw(training.tasks, generator), generator))
 
     def loss(params: Params, prepared: Any) -> tuple[Tensor, dict[str, Tensor]]:

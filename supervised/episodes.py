@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from metarl.supervised.augmentation import AUGMENTATIONS
 from metarl.supervised.class_store import ClassStore
 
 
@@ -43,13 +44,15 @@ class EpisodeSampler:
         way: Classes of an episode, W.
         shot: Support images of each class, S.
         query: Query images of each class, Q.
+        augment: What is done to every image drawn, a key of `AUGMENTATIONS`.
 
     Raises:
-        ValueError: There are too few classes, or a class has too few images; the message names it.
+        ValueError: There are too few classes, or a class has too few images (the message names it); or features are to
+            be changed like images.
     """
 
-    def __init__(self, store: ClassStore, way: int, shot: int, query: int):
-        self.store, self.way, self.shot, self.query = store, way, shot, query
+    def __init__(self, store: ClassStore, way: int, shot: int, query: int, augment: str = "none"):
+        self.store, self.way, self.shot, self.query, self.augment = store, way, shot, query, augment
         self._sizes, self._starts = store.sizes.cpu(), store.starts.cpu()
         self._check()
         places = torch.arange(way, device=store.images.device)
@@ -68,6 +71,10 @@ class EpisodeSampler:
             raise ValueError(
                 f"an episode of {self.way} ways needs as many classes, but there are {store.num_classes}: "
                 "lower the way"
+            )
+        if self.augment != "none" and store.images.is_floating_point():
+            raise ValueError(
+                f"augment={self.augment!r} changes images, but the data are features: leave augment out"
             )
         size, smallest = (int(value) for value in self._sizes.min(0))
         if size < needed:
@@ -93,6 +100,9 @@ class EpisodeSampler:
         classes, rows, turns = self.indices(tasks, generator, preferred)
         device, split = self.store.images.device, self.way * self.shot
         pictures = self.store.pictures(rows.to(device), None if turns is None else turns.to(device))
+        if self.augment != "none":
+            changed = AUGMENTATIONS[self.augment](pictures.flatten(0, 1), generator)
+            pictures = changed.view_as(pictures)
         support_labels, query_labels = (labels.expand(tasks, -1) for labels in self._labels)
         return Episode(
             pictures[:, :split], support_labels, pictures[:, split:], query_labels, classes.to(device)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.episodes import Episode, EpisodeSampler
+from metarl.supervised.methods.config import EpisodicTraining
 from metarl.supervised.regression import Regression, RegressionSampler, Sinusoids
 
 Store = ClassStore | Sinusoids
@@ -58,6 +59,28 @@ def sampler_of(store: Store, way: int, shot: int, query: int) -> EpisodeSampler 
     if isinstance(store, Sinusoids):
         return RegressionSampler(store, shot, query)
     return EpisodeSampler(store, way, shot, query)
+
+
+def training_sampler(
+    store: Store, training: EpisodicTraining, way: int, shot: int
+) -> EpisodeSampler | RegressionSampler:
+    """What draws the tasks of training.
+
+    Args:
+        store: Images by class, or functions.
+        training: Ways, shots, queries, and how images are changed.
+        way: Classes where `training` says nothing.
+        shot: Support images of each class, likewise.
+
+    Raises:
+        ValueError: The tasks cannot be drawn from the store.
+    """
+    way, shot = training.way or way, training.shot or shot
+    if not isinstance(store, Sinusoids):
+        return EpisodeSampler(store, way, shot, training.query, training.augment)
+    if training.augment != "none":
+        raise ValueError(f"training.augment={training.augment!r} changes images, but the data are functions")
+    return RegressionSampler(store, shot, training.query)
 
 
 def support_loss(scores: Tensor, episode: Episode | Regression) -> Tensor:

@@ -3,6 +3,7 @@
 Legend: T tasks of one update, Q queries of each class, W ways.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -28,7 +29,7 @@ from metarl.supervised.methods.config import EpisodicTraining
 from metarl.supervised.methods.method import Method, Params, Stage
 from metarl.supervised.normalisation import estimate_running
 from metarl.supervised.staged_steps import StagedSteps
-from metarl.supervised.task_kinds import ACCURACY, SQUARED_ERROR, Store, measure_of, sampler_of
+from metarl.supervised.task_kinds import ACCURACY, SQUARED_ERROR, Store, measure_of, training_sampler
 from metarl.tasks import over_tasks
 
 RUNNING_EPISODES = 30
@@ -69,8 +70,7 @@ class FewShotTraining:
         self.module.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.updates = number_of_updates(experiment, training)
         self.stage_ends = stage_ends(method.stages, self.updates)
-        way, shot = training.way or experiment.way, training.shot or experiment.shot
-        self.sampler = sampler_of(train, way, shot, training.query)
+        self.sampler = training_sampler(train, training, experiment.way, experiment.shot)
         self._graphed = GraphedLoss(self._at)
 
     def collect(self, rng: np.random.Generator) -> Batch:
@@ -148,8 +148,10 @@ class FewShotTraining:
         )
 
     def _fixed_episodes(self) -> Iterator[Any]:
+        unchanged = dataclasses.replace(self.training, augment="none")
+        sampler = training_sampler(self.train, unchanged, self.experiment.way, self.experiment.shot)
         for number in range(RUNNING_EPISODES):
-            episodes = self.sampler.draw(1, seeded(RUNNING_SEED, number))
+            episodes = sampler.draw(1, seeded(RUNNING_SEED, number))
             yield pytree.tree_map(lambda each: each[0], episodes)
 
     def _keep_if_good(self, found: Judged) -> None:

@@ -1,13 +1,17 @@
 """What the methods' configurations are made of (no torch is imported here)."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from metarl.configs import refuse_below
 
 Statistics = Literal["joint", "transductive", "support", "running", "one_query"]
 """By which images batch norm normalises: support and query together; each by itself; both by the support's; by averages
 of training batches; or the support with one query at a time."""
+
+Augment = Literal["none", "crop", "resized_crop", "affine"]
+"""Random changes of training images: moved by a few pixels; a window stretched to the full size and mirrored by chance;
+turned, sheared, scaled and moved. Characters are never mirrored: that would be another character."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class EpisodicTraining:
     """Query images of each class."""
     tasks: int = 1
     """Episodes of one update."""
+    augment: Augment = "none"
+    """Random changes of the images of training episodes, each by itself."""
     statistics: Statistics = "joint"
     """By which images batch norm normalises in training."""
     test_statistics: Statistics = "running"
@@ -80,6 +86,10 @@ class EpisodicTraining:
     def __post_init__(self):
         at_least = {"query": 1, "tasks": 1, "kept": 1, "way": 2, "shot": 1, "decay_every": 1}
         refuse_below(at_least, vars(self), "training.")
+        if self.augment not in get_args(Augment):
+            raise ValueError(
+                f"training.augment={self.augment!r}, expected one of {', '.join(get_args(Augment))}"
+            )
         if not self.lr > 0:
             raise ValueError(f"training.lr={self.lr}, expected a number above 0")
         for share in self.milestones:

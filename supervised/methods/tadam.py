@@ -26,17 +26,18 @@ from torch import Tensor, nn
 from metarl import distributed
 from metarl.names import unknown
 from metarl.nn import BatchNorm, Film
+from metarl.supervised.augmentation import AUGMENTATIONS
 from metarl.supervised.backbones import backbone
 from metarl.supervised.class_store import ClassStore
-from metarl.supervised.classification import AUGMENTATIONS, Labelled, classification_loss, draw_batch
+from metarl.supervised.classification import Labelled, classification_loss, draw_batch
 from metarl.supervised.distances import class_means
-from metarl.supervised.episodes import Episode, EpisodeSampler
+from metarl.supervised.episodes import Episode
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method, Params, Stage
 from metarl.supervised.methods.prototypical import closeness
 from metarl.supervised.normalisation import embed
 from metarl.supervised.presets.tadam import SCALES, Config
-from metarl.supervised.task_kinds import accuracy_of
+from metarl.supervised.task_kinds import accuracy_of, training_sampler
 from metarl.tasks import over_tasks
 from metarl.transforms import stateless
 
@@ -153,7 +154,7 @@ def _stage(config: Config, task: Callable, net: Callable[..., Tensor], way: int,
     def draw(store: ClassStore, generator: torch.Generator, progress: float) -> Episode | Labelled:
         if config.auxiliary and classifies(progress):
             return draw_batch(store, generator, progress, batch=config.batch, augment=config.augment)
-        sampler = EpisodeSampler(store, training.way or way, training.shot or shot, training.query)
+        sampler = training_sampler(store, training, way, shot)
         return distributed.part(sampler.draw(training.tasks, generator))
 
     def one(params: Params, episode: Episode) -> tuple[Tensor, Tensor]:

@@ -1,15 +1,10 @@
 """Settings of Classifier-Baseline (Chen et al. 2021)."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from metarl.supervised.datasets import characters
-from metarl.supervised.methods.config import Backbone, EpisodicTraining
-
-Augment = Literal["none", "crop", "resized_crop", "affine"]
-"""Random changes of training images: moved by a few pixels; a window stretched to the full size and mirrored by chance;
-turned, sheared, scaled and moved. Characters are never mirrored: that would be another character."""
-
+from metarl.supervised.methods.config import Augment, Backbone, EpisodicTraining
 
 OPTIMISERS: dict[bool, dict[str, Any]] = {
     False: {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4},
@@ -45,6 +40,11 @@ class Config:
 
     def __post_init__(self):
         check(self.batch, self.augment, self.scale)
+        if self.training.augment != "none":
+            raise ValueError(
+                f"training.augment={self.training.augment!r}, expected 'none': nothing is trained on episodes; what "
+                "changes the images is augment"
+            )
 
 
 def check(batch: int, augment: str, scale: float) -> None:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from metarl.supervised.datasets import characters, holds_features
-from metarl.supervised.methods.config import Backbone, EpisodicTraining
+from metarl.supervised.methods.config import Augment, Backbone, EpisodicTraining
 from metarl.supervised.presets import classifier_baseline
-from metarl.supervised.presets.classifier_baseline import Augment, backbone_for
+from metarl.supervised.presets.classifier_baseline import backbone_for
 
 
 def _training(lr: float) -> EpisodicTraining:

@@ -38,6 +38,10 @@ class Config:
     """Their size, in units of the prior's deviations, above 0."""
 
     def __post_init__(self):
+        if self.training.augment != "none":
+            raise ValueError(
+                f"training.augment={self.training.augment!r}, expected 'none': the bound holds for images as they are"
+            )
         for name, least in {"tasks": 2, "samples": 1, "test_steps": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}, expected {least} or more")

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from metarl.supervised.methods.config import EpisodicTraining
-from metarl.supervised.presets.classifier_baseline import Augment
+from metarl.supervised.methods.config import Augment, EpisodicTraining
 
 
 @dataclass(frozen=True)

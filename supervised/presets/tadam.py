@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from metarl.supervised.datasets import characters
-from metarl.supervised.methods.config import Backbone, EpisodicTraining
+from metarl.supervised.methods.config import Augment, Backbone, EpisodicTraining
 from metarl.supervised.presets import classifier_baseline
-from metarl.supervised.presets.classifier_baseline import Augment
 
 Distance = Literal["euclidean", "squared", "cosine"]
 """How near a query is: minus the Euclidean distance, minus its square, or the cosine."""

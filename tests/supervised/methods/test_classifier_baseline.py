@@ -7,8 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from metarl.supervised.augmentation import AUGMENTATIONS
 from metarl.supervised.class_store import ClassStore
-from metarl.supervised.classification import AUGMENTATIONS, draw_labelled
+from metarl.supervised.classification import draw_labelled
 from metarl.supervised.episodes import EpisodeSampler
 from metarl.supervised.methods import build, preset
 from metarl.supervised.presets.classifier_baseline import OPTIMISERS
