@@ -3,8 +3,13 @@
 import pytest
 import torch
 
+from metarl.supervised.augmentation import AUGMENTATIONS
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.episodes import EpisodeSampler
+from metarl.supervised.methods.config import EpisodicTraining
+from metarl.supervised.regression import Sinusoids
+from metarl.supervised.task_kinds import training_sampler
+from tests.supervised import front
 
 
 def numbered(sizes, rotations):
@@ -119,3 +124,27 @@ def test_preferred_classes_come_first_in_any_place(rotations):
     assert many.unique().tolist() == [0, 1, 2, 3]
     nobody = draws.draw(50, generator(), preferred=torch.empty(0, dtype=torch.int64)).classes
     assert len(nobody.unique()) == 5 * rotations
+
+
+@pytest.mark.parametrize("augment", ["crop", "resized_crop", "affine"])
+def test_augmented_episodes_are_the_plain_ones_with_every_image_changed_by_itself(augment):
+    store, draw = front.load_once("strokes", "train"), generator()
+    plain = training_sampler(store, EpisodicTraining(query=2), 3, 1).draw(4, draw)
+    images = torch.cat([plain.support, plain.query], 1)
+    expected = AUGMENTATIONS[augment](images.flatten(0, 1), draw).view_as(images)
+    found = training_sampler(store, EpisodicTraining(query=2, augment=augment), 3, 1).draw(4, generator())
+    assert torch.equal(torch.cat([found.support, found.query], 1), expected)
+    assert not torch.equal(expected, images)
+    assert torch.equal(found.classes, plain.classes)
+    assert torch.equal(found.query_labels, plain.query_labels)
+
+
+def test_what_is_no_image_is_not_augmented():
+    training = EpisodicTraining(query=2, augment="affine")
+    features = ClassStore(torch.zeros(6, 4, 1, 1), torch.tensor([0, 3, 6]), ["a", "b"])
+    with pytest.raises(ValueError, match="the data are features"):
+        training_sampler(features, training, 2, 1)
+    with pytest.raises(ValueError, match="the data are functions"):
+        training_sampler(Sinusoids("train"), training, 1, 5)
+    with pytest.raises(ValueError, match=r"training.augment='affin', expected one of none, crop"):
+        EpisodicTraining(augment="affin")

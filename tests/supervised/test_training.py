@@ -229,6 +229,16 @@ def test_validation_and_running_averages_see_the_same_episodes_whatever_the_seed
             assert all(map(torch.equal, pytree.tree_leaves(mine), pytree.tree_leaves(first)))
 
 
+def test_running_averages_see_unchanged_images_where_training_does_not(tmp_path):
+    plain = made(tmp_path)
+    changed = made(tmp_path, front.config(augment="affine"))
+    for mine, other in zip(plain._fixed_episodes(), changed._fixed_episodes(), strict=True):
+        assert torch.equal(mine.support, other.support)
+    drawn, unlike = (each.collect(np.random.default_rng(0)).data[1] for each in (plain, changed))
+    assert torch.equal(drawn.classes, unlike.classes)
+    assert not torch.equal(drawn.support, unlike.support)
+
+
 def test_running_averages_are_estimated_before_a_validation_and_kept(tmp_path):
     algorithm = made(tmp_path)
     before = {name: each.clone() for name, each in algorithm.module.named_buffers()}

@@ -12,7 +12,8 @@ from metarl.supervised.class_store import ClassStore
 from metarl.supervised.classification import draw_labelled
 from metarl.supervised.episodes import EpisodeSampler
 from metarl.supervised.methods import build, preset
-from metarl.supervised.presets.classifier_baseline import OPTIMISERS
+from metarl.supervised.methods.config import EpisodicTraining
+from metarl.supervised.presets.classifier_baseline import OPTIMISERS, Config
 from metarl.supervised.training import FewShotTraining, optimizer_of
 from tests.supervised import front
 
@@ -136,6 +137,11 @@ def test_photographs_get_the_papers_network():
     assert (config.training.optimizer, config.training.lr, config.training.momentum) == ("sgd", 0.1, 0.9)
     assert preset("classifier-baseline", "tiered-imagenet", 5, 1).batch == 512
     assert preset("classifier-baseline", "omniglot", 20, 1).backbone.name == "conv4"
+
+
+def test_augmenting_episodes_that_nothing_is_trained_on_is_refused():
+    with pytest.raises(ValueError, match=r"training\.augment='crop', expected 'none'.* augment$"):
+        Config(training=EpisodicTraining(augment="crop"))
 
 
 @pytest.mark.parametrize("wrong", [{"batch": 1}, {"augment": "flip"}, {"scale": 0.0}])

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from metarl.supervised.methods import mlap
-from metarl.supervised.methods.config import Backbone
+from metarl.supervised.methods.config import Backbone, EpisodicTraining
 from metarl.supervised.methods.mlap import HYPER_SPREAD, Batch, prior_of
 from metarl.supervised.pac_bayes import gaussian_kl, hyper_kl, meta_term, task_term
+from metarl.supervised.presets.mlap import Config
 from metarl.tasks import over_tasks
 from tests.supervised.methods.smooth import (
     QUERY,
@@ -152,3 +153,8 @@ def test_wrong_settings_are_refused(wrong):
     name = next(iter(wrong))
     with pytest.raises(ValueError, match=f"{name}=.* expected"):
         small(**wrong)
+
+
+def test_tasks_that_a_bound_is_of_are_not_augmented():
+    with pytest.raises(ValueError, match=r"training\.augment='affine', expected 'none'"):
+        Config(training=EpisodicTraining(augment="affine"))
