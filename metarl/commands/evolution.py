@@ -63,14 +63,15 @@ def evolution(arguments: list[str]) -> int:
         **{name: getattr(options, name) for name in ("copies", "rounds", "seed", "physics", "deterministic")},
     }
     populations = _resumed(options.out, protocol) or [[options.copies] * len(names)]
-    made = measurement()
+    content = {**measurement(), "protocol": protocol, "populations": populations}
+    write_json(options.out, content)  # says at once if it cannot be written
     games = matches_between(chosen, options.rounds, options.physics, options.deterministic)
     with Progress("evolution", options.generations, unit="generations") as progress:
         progress.start(min(len(populations) - 1, options.generations))
         for number in range(len(populations), options.generations + 1):
             counts = generation(np.array(populations[-1]), games, options.seed, number)
             populations.append(counts.tolist())
-            write_json(options.out, {**made, "protocol": protocol, "populations": populations})
+            write_json(options.out, content)
             progress.update(number, {"kinds alive": float((counts > 0).sum())})
     print(table(names, populations))
     print(f"\npopulations: {options.out}")

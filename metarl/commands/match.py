@@ -113,6 +113,7 @@ def summary(contest: Any) -> str:
 def _film(options: Match, one: Any, two: Any) -> Path:
     from metarl import videos
     from metarl.envs.contests import film
+    from metarl.progress import Progress
 
     out = videos.check_suffix(str(options.out))
 
@@ -120,9 +121,14 @@ def _film(options: Match, one: Any, two: Any) -> Path:
         pictures = film(
             one, two, options.rounds, options.seed, options.physics, options.deterministic, every=2
         )
-        for picture, number, score in pictures:
-            text = f"{one.name} {score[0]} : {score[1]} {two.name}, round {number} of {options.rounds}"
-            yield videos.caption(picture, text)
+        with Progress("match", options.rounds, unit="rounds") as progress:
+            progress.start(0)
+            for picture, number, score in pictures:
+                if number - 1 > progress.step:
+                    progress.update(number - 1, {})
+                text = f"{one.name} {score[0]} : {score[1]} {two.name}, round {number} of {options.rounds}"
+                yield videos.caption(picture, text)
+            progress.update(options.rounds, {})
 
     return videos.write_video(out, frames(), 10)
 
@@ -149,6 +155,8 @@ def tournament(arguments: list[str]) -> int:
         "deterministic": options.deterministic,
     }
     done, contests = _resumed(options.out, protocol, digests), []
+    content = {"protocol": protocol, "wrestlers": digests, "results": done}
+    write_json(options.out, content)  # says at once if it cannot be written
     every = pairs(chosen)
     with Progress("tournament", len(every), unit="pairs") as progress:
         progress.start(0)
@@ -158,7 +166,7 @@ def tournament(arguments: list[str]) -> int:
                 settings = options.rounds, options.seed, options.physics, options.deterministic
                 results = list(play(one, two, *settings).results)
                 done[f"{one.name} {two.name}"] = results
-                write_json(options.out, {"protocol": protocol, "wrestlers": digests, "results": done})
+                write_json(options.out, content)
             contests.append(_contest(one.name, two.name, results))
             progress.update(number, {})
     print(table(names, contests))

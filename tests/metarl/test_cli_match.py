@@ -110,3 +110,15 @@ def test_an_evolution_goes_on_and_tells_who_is_left(capsys, tmp_path):
     code, _, err = run(capsys, "evolution", "zero-ant", "zero-bug", "--copies", "0")
     assert code == 2
     assert "--copies 0, expected 1 or more" in err
+
+
+@pytest.mark.parametrize("verb", ["tournament", "evolution"])
+def test_results_that_cannot_be_written_are_noticed_before_any_match(capsys, tmp_path, monkeypatch, verb):
+    pytest.importorskip("openskill")
+    (tmp_path / "file").touch()
+    for name in ("contests.play", "evolution.generation"):
+        monkeypatch.setattr(f"metarl.envs.{name}", lambda *args: pytest.fail("played"))
+    out = str(tmp_path / "file" / "results.json")
+    code, _, err = run(capsys, verb, "zero-spider", "zero-ant", "--rounds", "1", "--out", out)
+    assert code == 2
+    assert "results.json" in err
