@@ -52,6 +52,7 @@ class GradientSteps:
         max_grad_value: Cut every entry of a gradient to this range on both sides of zero, before its norm is bounded.
         momentum: Of SGD: this part of the last step's direction is added to the gradient.
         weight_decay: This multiple of the parameters is added to their gradient, after clipping.
+        decayed: Names of those it is for; unset, all.
         schedule: From the number of steps taken before to a factor of `lr`; see `milestones`, `annealed`.
         rates: Step sizes of some parameters by name, in place of `lr`.
 
@@ -72,6 +73,7 @@ class GradientSteps:
         weight_decay: float = 0.0,
         schedule: Callable[[int], float] | None = None,
         rates: Mapping[str, float] | None = None,
+        decayed: Iterable[str] | None = None,
     ):
         if kind not in ("adam", "sgd"):
             raise ValueError(f"kind={kind!r}, expected 'adam' or 'sgd'")
@@ -93,22 +95,22 @@ class GradientSteps:
         self.epochs, self.lr, self.schedule, self.updates = epochs, lr, schedule, 0
         self.max_grad_norm, self.max_grad_value = max_grad_norm, max_grad_value
         own = {name: rate / lr for name, rate in (rates or {}).items()}
+        chosen = set(self.parameters if decayed is None else decayed)
+        kinds: dict[tuple[float, float], list[Tensor]] = {}
+        for name, each in self.parameters.items():
+            kinds.setdefault((own.get(name, 1.0), weight_decay * (name in chosen)), []).append(each)
         groups = [
-            {
-                "params": [each for name, each in self.parameters.items() if own.get(name, 1.0) == share],
-                "lr": lr * share,
-                "share": share,
-            }
-            for share in dict.fromkeys(own.get(name, 1.0) for name in self.parameters)
+            {"params": each, "lr": lr * share, "share": share, "weight_decay": decay}
+            for (share, decay), each in kinds.items()
         ]
         self._optimizer: torch.optim.Optimizer
         self._entries = (
             ("step", "exp_avg", "exp_avg_sq") if kind == "adam" else ("momentum_buffer",) * (momentum > 0)
         )
         if kind == "adam":
-            self._optimizer = torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay)
+            self._optimizer = torch.optim.Adam(groups, lr=lr)
         else:
-            self._optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, weight_decay=weight_decay)
+            self._optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum)
 
     def update(self, loss: Loss) -> dict[str, float]:
         """Take up to `epochs` steps.

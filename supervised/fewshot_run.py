@@ -175,6 +175,7 @@ class FewShotRun:
             "data": self.experiment.data,
             "split": split,
             "classes": store.num_classes,
+            **({"images_md5": store.md5} if isinstance(store, ClassStore) else {}),
             "trained_way": self.config.training.way or self.experiment.way,
             "trained_shot": self.config.training.shot or self.experiment.shot,
             "training_seed": self.experiment.seed,
@@ -208,6 +209,8 @@ class FewShotRun:
             return self.config
         if not isinstance(inner := getattr(self.config, "inner", None), InnerLoop):
             raise ValueError(f"{self.name} takes no inner steps; leave out steps={number}")
+        if getattr(self.config, "test", None) == "nil":
+            raise ValueError(f"test='nil' takes no inner steps in testing; leave out steps={number}")
         return replace(self.config, inner=replace(inner, test_steps=number))
 
     def _modes(self, model: Method, wanted: Sequence[Statistics]) -> list[Statistics]:
@@ -224,7 +227,9 @@ class FewShotRun:
         Args:
             support: Folder that holds a folder of pictures for each class.
             queries: Pictures, or folders of them.
-            statistics: Normalisation mode; unset, the method's own.
+            statistics: Normalisation mode; unset, the method's own, or `support` where the method's own is
+                `transductive` or `joint`: normalised by itself, a picture that is asked about alone, or with others of
+                its class only, loses what tells its class.
         """
         if self.is_regression:
             raise ValueError(f"a run on {self.experiment.data} fits functions and labels no pictures")
@@ -235,7 +240,9 @@ class FewShotRun:
         reading = reference(self.experiment.data)
         if self.experiment.image_size is not None:
             reading = replace(reading, size=self.experiment.image_size)
-        return predict(model, reading, classes, files, statistics or self.config.training.test_statistics)
+        own = self.config.training.test_statistics
+        alone: Statistics = "support" if own in ("transductive", "joint") else own
+        return predict(model, reading, classes, files, statistics or alone)
 
     def plot(self, out: str | Path) -> Path:
         """Draw the validation accuracy (of a regression: squared error) against training episodes."""

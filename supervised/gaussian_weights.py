@@ -116,12 +116,12 @@ def prior_objective(
     prior = Gaussians(prior.mean, {n: each.clamp(LOWEST, HIGHEST) for n, each in prior.log_var.items()})
     hyper = hyper_kl([*prior.mean.values(), *prior.log_var.values()], whole=whole)
     mean = prior.mean if shift is None else {name: each + shift[name] for name, each in prior.mean.items()}
-    counted = hyper / tasks if bound == "pentina-lampert" else hyper
+    counted = hyper * {"pentina-lampert": 1 / tasks, "variational": 0.0}.get(bound, 1.0)
     parts = []
     for loss, posterior in zip(losses, posteriors, strict=True):
         kl = gaussian_kl(posterior.mean, posterior.log_var, mean, prior.log_var)
         parts.append(loss + task_term(bound, loss, kl + counted, samples, tasks, delta))
-    return torch.stack(parts).mean() + meta_term(bound, hyper, tasks, delta)
+    return torch.stack(parts).mean() + meta_term(bound, hyper, samples, tasks, delta)
 
 
 def posterior_objective(

@@ -86,7 +86,7 @@ def task_term(
             D / m.
         loss: Mean loss on the samples, in [0, 1] for a bound.
         complexity: D: KL(Q | P), plus the hyper-KL where the prior was learned from these tasks too (for
-            "pentina-lampert" a share 1 / n of it).
+            "pentina-lampert" a share 1 / n of it, for "variational" nothing).
         samples: m, at least 2.
         tasks: n: 1 for a single task whose prior was fixed before.
         delta: Probability that the bound fails, in (0, 1).
@@ -111,12 +111,13 @@ def task_term(
     return complexity / (math.sqrt(samples) if bound == "pentina-lampert" else samples)
 
 
-def meta_term(bound: Bound, complexity: Tensor, tasks: int, delta: float) -> Tensor:
+def meta_term(bound: Bound, complexity: Tensor, samples: int, tasks: int, delta: float) -> Tensor:
     """What a bound adds once, for the prior having been learned from n tasks.
 
     Args:
-        bound: "pentina-lampert": H / sqrt(n). "variational": H. Others: sqrt((H + ln(2 n / delta)) / (2 (n - 1))).
+        bound: "pentina-lampert": H / sqrt(n). "variational": H / m. Others: sqrt((H + ln(2 n / delta)) / (2 (n - 1))).
         complexity: H, the hyper-KL.
+        samples: m, of each task.
         tasks: n, at least 2.
         delta: As in `task_term`.
 
@@ -127,7 +128,7 @@ def meta_term(bound: Bound, complexity: Tensor, tasks: int, delta: float) -> Ten
     if tasks < 2:
         raise ValueError(f"a prior is learned from 2 tasks or more, got {tasks}")
     if bound == "variational":
-        return complexity
+        return complexity / samples
     if bound == "pentina-lampert":
         return complexity / math.sqrt(tasks)
     return ((complexity + math.log(2 * tasks / delta)) / (2 * (tasks - 1))).sqrt()

@@ -31,6 +31,7 @@ from metarl.supervised.normalisation import estimate_running
 from metarl.supervised.staged_steps import StagedSteps
 from metarl.supervised.task_kinds import ACCURACY, SQUARED_ERROR, Store, measure_of, training_sampler
 from metarl.tasks import over_tasks
+from metarl.update_rules import RULE_PREFIX
 
 RUNNING_EPISODES = 30
 """Training episodes that the running averages of batch norm are estimated from."""
@@ -253,6 +254,7 @@ def _steps(parameters: Mapping[str, Tensor], training: EpisodicTraining, updates
         max_grad_value=training.max_grad_value,
         momentum=training.momentum,
         weight_decay=training.weight_decay,
+        decayed=[name for name in parameters if not name.startswith(RULE_PREFIX)],
         schedule=schedule_of(training, updates),
     )
 
@@ -268,6 +270,11 @@ def schedule_of(training: EpisodicTraining, updates: int) -> Callable[[int], flo
             raise ValueError(
                 f"training.anneal={training.anneal!r} lets the step size fall all the time: leave out "
                 "training.milestones and training.decay_every"
+            )
+        if not 0 <= training.final_lr <= training.lr:
+            raise ValueError(
+                f"training.final_lr={training.final_lr}, expected a step size from 0 to that at the start, "
+                f"training.lr={training.lr}"
             )
         return annealed(training.anneal, updates, training.final_lr / training.lr)
     if training.milestones:

@@ -52,7 +52,8 @@ class Predict:
     out: str | None = None
     """The contact sheet; unset, prediction.png in the run's folder."""
     statistics: Statistics | None = None
-    """By which images batch norm normalises; unset, as the method does."""
+    """By which images batch norm normalises; unset, as the method does, and by the support where the method would look at
+    all queries together."""
 
 
 @dataclass(frozen=True)

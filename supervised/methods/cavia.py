@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from metarl.adaptation import adapt
 from metarl.supervised.backbones import backbone
+from metarl.supervised.episodes import Episode
 from metarl.supervised.inner_loop import Learner, in_testing, sgd, with_ways
 from metarl.supervised.methods.config import InnerLoop, Statistics
 from metarl.supervised.methods.method import Method, Params
@@ -37,12 +38,16 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         config: Settings.
         image: Channels, height and width; (1,) for a regression.
         classes: Training classes; 1 for a regression.
-        way: Classes of an episode in testing; others will do (see `metarl.supervised.inner_loop.with_ways`).
+        way: Classes of an episode in testing; fewer will do, more will not: the head does not adapt, so it knows no more
+            classes than it was trained with.
         shot: Support images of each class (not needed).
 
     Raises:
-        ValueError: The network has no such block.
+        ValueError: The network has no such block, or fewer classes are trained with than tested.
     """
+    trained = config.training.way or way
+    if len(image) > 1 and trained < way:
+        raise ValueError(_too_many(way, trained))
     module = nn.Module()
     network = (_with_input if len(image) == 1 else _with_film)(module, config, image)
     module.head = nn.Linear(module.net.feature_size, min(classes, config.training.way or way))
@@ -96,7 +101,13 @@ def cavia_task(
         params: theta.
         episode: The task.
         statistics: Normalisation mode.
+
+    Raises:
+        ValueError: The task has more classes than the head.
     """
+    rows = params["head.weight"].shape[0]
+    if isinstance(episode, Episode) and episode.way > rows:
+        raise ValueError(_too_many(episode.way, rows))
     start = {**with_ways(params, episode), CONTEXT: params["head.weight"].new_zeros(size)}
     loss = partial(network.support_loss, statistics=statistics)
     fast = adapt(
@@ -110,3 +121,10 @@ def cavia_task(
     )
     scores = network.query_scores(fast, episode, statistics)
     return query_loss(scores, episode), scores
+
+
+def _too_many(way: int, trained: int) -> str:
+    return (
+        f"cavia adapts its context alone and tells apart as many classes as it was trained with: expected {trained} or "
+        f"fewer, got {way}; train it with --way {way}"
+    )

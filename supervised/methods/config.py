@@ -60,7 +60,8 @@ class EpisodicTraining:
     momentum: float = 0.0
     """Of SGD."""
     weight_decay: float = 0.0
-    """Factor of the squared length of the weights in the loss (times one half), as the papers' SGD has it."""
+    """Factor of the squared length of the weights in the loss (times one half), as the papers' SGD has it. What an update
+    rule learns (step sizes, matrices) is no weight."""
     decay: float = 0.5
     """Factor of the step size at every milestone."""
     decay_every: int | None = None

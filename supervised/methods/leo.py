@@ -82,6 +82,11 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
         scores = scores_of(query, fast["weights"])
         return F.cross_entropy(scores, episode.query_labels), scores
 
+    if config.frozen and not config.pretraining and list(module.net.parameters()):
+        raise ValueError(
+            "pretraining=0 with frozen=True leaves the network as it is drawn, untrained: expected a share of the "
+            "training (--pretraining 0.5), --no-frozen, or data that are features already (--backbone.name identity)"
+        )
     stage = _latent_stage(config, features, size, way, shot)
     if not config.pretraining:
         return Method(module, task, (stage,), embeds=True)

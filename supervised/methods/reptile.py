@@ -11,9 +11,10 @@ Inner steps take minibatches: step t takes every m-th support image from number 
 minibatches; these are balanced where m divides the shots. The inner optimiser's averages of squared gradients are kept
 from one update to the next.
 
-Differences from the paper: tasks of an update start from the same averages, and the averages after the update are the
-means over tasks (one after the other in the authors' code); minibatches are not drawn at random; Conv4 pools after the
-nonlinearity, and for characters its features are the spatial mean.
+Differences from the paper: Omniglot's turned drawings are classes in testing, too, where the paper tests on drawings as
+they are; tasks of an update start from the same averages, and the averages after the update are the means over tasks
+(one after the other in the authors' code); minibatches are not drawn at random; Conv4 pools after the nonlinearity, and
+for characters its features are the spatial mean.
 """
 
 import math

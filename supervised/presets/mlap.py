@@ -21,7 +21,8 @@ class Config:
     backbone: Backbone = field(default_factory=lambda: Backbone(channels=32))
     """Network from images to features; all its weights are random."""
     training: EpisodicTraining = field(default_factory=_training)
-    """Optimiser, ways, and how many of the tasks an update looks at."""
+    """Optimiser, ways, and how many of the tasks an update looks at. The images of a task are `samples` of each class;
+    shots and queries are those of the episodes that averages of batch norm are estimated from."""
     tasks: int = 20
     """Tasks that the prior is learned from: always the same, each with a posterior of its own. The paper has 5 and 10."""
     samples: int = 20

@@ -81,6 +81,15 @@ def test_values_are_clipped_before_the_norm_is_and_decay_comes_after():
     torch.testing.assert_close(x.detach(), torch.tensor([3 - 0.6 - 0.3, -40 + 0.8 + 4.0]))
 
 
+def test_only_what_is_to_decay_does():
+    a, b = (torch.tensor([2.0], requires_grad=True) for _ in range(2))
+    optimizer = GradientSteps(
+        {"a": a, "b": b}, 0.5, kind="sgd", weight_decay=0.1, decayed=["a"], rates={"a": 1.0}
+    )
+    optimizer.update(lambda: ((a + b).sum(), {}))
+    assert (a.item(), b.item()) == pytest.approx((2 - 1.0 * (1 + 0.2), 2 - 0.5))
+
+
 @pytest.mark.parametrize("kind", ["adam", "sgd"])
 def test_momentum_decay_and_schedule_are_torchs(kind):
     momentum = {"momentum": 0.9} if kind == "sgd" else {}

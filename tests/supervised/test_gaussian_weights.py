@@ -64,6 +64,9 @@ def test_the_bound_of_two_tasks_by_hand():
     pentina = prior_objective("pentina-lampert", losses, posteriors, prior, 50, 2)
     mean = 0.2 + (1.25 + hyper / 2) / math.sqrt(50) + hyper / math.sqrt(2)
     assert pentina.item() == pytest.approx(mean)
+    # the evidence lower bound of all tasks' samples, by the sample
+    variational = prior_objective("variational", losses, posteriors, prior, 50, 2)
+    assert variational.item() == pytest.approx(0.2 + (1.25 + hyper) / 50)
 
 
 def test_the_bound_of_one_task_by_hand():

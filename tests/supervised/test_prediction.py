@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from metarl.supervised import building, demo, prediction, runs, training
+from metarl.supervised import building, demo, fewshot_run, prediction, runs, training
 from metarl.supervised.methods.method import Method
 from metarl.supervised.pictures import RIGHT, THUMB, WRONG, contact_sheet
 from metarl.supervised.prediction import classify, query_files, support_files
@@ -88,6 +88,23 @@ def test_a_trained_method_labels_pictures_from_files(tmp_path, monkeypatch):
         assert image.size[0] > 600
     with pytest.raises(ValueError, match="ends in"):
         found.sheet(tmp_path / "sheet.xyz")
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"), [("transductive", "support"), ("joint", "support"), ("running", "running")]
+)
+def test_pictures_are_not_normalised_by_each_other_unless_that_is_asked_for(
+    tmp_path, monkeypatch, own, expected
+):
+    monkeypatch.setattr(building, "load", front.load_once)
+    monkeypatch.setattr(training, "RUNNING_EPISODES", 2)
+    monkeypatch.setattr(runs, "illustrate", lambda *args: None)
+    config = front.config(test_statistics=own)
+    run = runs.train("prototypical", front.experiment(tmp_path, episodes=4), config, quiet=True)
+    monkeypatch.setattr(fewshot_run, "predict", lambda *args: args[-1])
+    support, queries = demo.draw_pictures(tmp_path / "pictures", seed=0)
+    assert run.predict(support, [queries]) == expected
+    assert run.predict(support, [queries], statistics="transductive") == "transductive"
 
 
 @pytest.mark.parametrize(("mean", "std"), [((), ()), ((0.25,), (0.5,))])

@@ -20,7 +20,8 @@ from metarl.supervised.methods import build
 from metarl.supervised.methods.config import EpisodicTraining
 from metarl.supervised.methods.method import Method, Stage
 from metarl.supervised.presets.pretraining import Pretraining
-from metarl.supervised.training import FewShotTraining, number_of_updates, optimizer_of
+from metarl.supervised.training import FewShotTraining, number_of_updates, optimizer_of, schedule_of
+from metarl.update_rules import register
 from tests.supervised import front
 
 UPDATES = 12
@@ -379,3 +380,22 @@ def test_fewer_validation_classes_than_ways_are_said(tmp_path, caplog):
         "prototypical", front.experiment(tmp_path, episodes=2, way=50, query=1), front.config(), quiet=True
     )
     assert "validation has 40 classes: states are chosen at 40 ways, not at 50" in caplog.text
+
+
+def test_weights_decay_and_learned_step_sizes_do_not():
+    settings = EpisodicTraining(optimizer="sgd", lr=0.5, weight_decay=0.1)
+    module = torch.nn.Module()
+    module.net = torch.nn.Linear(1, 1, bias=False)
+    register(module, {"rule.lr.net.weight": torch.ones(1)})
+    before = dict(module.named_parameters())["net.weight"].item()
+    optimizer_of(module, settings, 10).update(lambda: (0.0 * module.net.weight.sum(), {}))
+    after = dict(module.named_parameters())
+    assert after["net.weight"].item() == pytest.approx(before * (1 - 0.5 * 0.1))
+    assert after["rule.lr.net.weight"].item() == 1.0
+
+
+@pytest.mark.parametrize("end", [-1e-3, 0.1])
+def test_a_step_size_that_would_not_fall_is_refused(end):
+    settings = EpisodicTraining(lr=1e-3, anneal="cosine", final_lr=end)
+    with pytest.raises(ValueError, match=f"training.final_lr={end}, expected .* training.lr=0.001"):
+        schedule_of(settings, 10)

@@ -28,7 +28,7 @@ def config_of(name, data="strokes", inner=(), training=(), **changes):
         net = replace(config.backbone, channels=5, activation="silu")
     if inner:
         changes["inner"] = replace(config.inner, **dict(inner))
-    training = replace(config.training, way=None, shot=None, **dict(training))
+    training = replace(config.training, **{"way": None, "shot": None, **dict(training)})
     return replace(config, backbone=net, training=training, **changes)
 
 

@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from metarl.adaptation import adapt
+from metarl.supervised import building, runs
 from metarl.supervised.inner_loop import Learner, head
 from metarl.transforms import stateless
 from metarl.update_rules import SGD
+from tests.supervised import front
 from tests.supervised.methods.smooth import WAY, assert_slope, config_of, episode, gradients, made, wave
 
 
@@ -71,3 +73,11 @@ def test_what_makes_no_sense_is_refused():
         config_of("anil", test="nli")
     with pytest.raises(ValueError, match="a regression has none"):
         made(config_of("anil", "sinusoid", test="nil"), "anil", "sinusoid")
+
+
+def test_without_a_head_there_are_no_inner_steps_to_choose(tmp_path, monkeypatch):
+    monkeypatch.setattr(building, "load", front.load_once)
+    monkeypatch.setattr(runs, "illustrate", lambda *args: None)
+    run = runs.train("anil", front.experiment(tmp_path), config_of("anil", test="nil"), quiet=True)
+    with pytest.raises(ValueError, match="test='nil' takes no inner steps"):
+        run.evaluate(steps=[1, 5])

@@ -6,10 +6,21 @@ import torch
 import torch.nn.functional as F
 
 from metarl.supervised import runs
+from metarl.supervised.episodes import EpisodeSampler
 from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.regression import RegressionSampler, Sinusoids
 from metarl.tasks import over_tasks
-from tests.supervised.methods.smooth import assert_slope, config_of, episode, episodes, gradients, made, wave
+from tests.supervised.methods.smooth import (
+    WAY,
+    assert_slope,
+    config_of,
+    episode,
+    episodes,
+    gradients,
+    made,
+    store,
+    wave,
+)
 
 
 @pytest.mark.parametrize("data", ["strokes", "sinusoid"])
@@ -96,3 +107,15 @@ def test_a_short_training_on_sine_waves_lets_the_context_tell_them_apart(tmp_pat
 def test_wrong_settings_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         made(config_of("cavia", **wrong), "cavia")
+
+
+def test_more_classes_than_the_head_knows_are_refused():
+    method, params = made(config_of("cavia"), "cavia")
+    drawn = EpisodeSampler(store(), WAY + 1, 1, 1).draw(1, torch.Generator().manual_seed(0))
+    wide = type(drawn)(*(each[0] for each in drawn))
+    with pytest.raises(
+        ValueError, match=f"expected {WAY} or fewer, got {WAY + 1}; train it with --way {WAY + 1}"
+    ):
+        method.task(params, wide, "transductive")
+    with pytest.raises(ValueError, match=f"expected 2 or fewer, got {WAY}"):
+        made(config_of("cavia", training={"way": 2}), "cavia")

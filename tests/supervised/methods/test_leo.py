@@ -285,3 +285,9 @@ def test_wrong_settings_are_refused(wrong):
     name = next(iter(wrong))
     with pytest.raises(ValueError, match=f"{name}=.* expected"):
         small(**wrong)
+
+
+def test_a_frozen_network_that_nothing_trains_is_refused():
+    with pytest.raises(ValueError, match="pretraining=0 with frozen=True leaves the network as it is drawn"):
+        made(small(pretraining=0.0, frozen=True), "leo")
+    made(small(pretraining=0.0, frozen=False), "leo")

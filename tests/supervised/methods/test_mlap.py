@@ -82,7 +82,7 @@ def test_the_objective_is_the_bound_of_the_tasks_at_hand():
         kl = gaussian_kl(mean, log_var, shifted, prior.log_var)
         total.append(losses[-1] + task_term("seeger", losses[-1], kl + hyper, 12, 3, 0.1))
     torch.testing.assert_close(metrics["support_loss"], torch.stack(losses).mean())
-    torch.testing.assert_close(value, torch.stack(total).mean() + meta_term("seeger", hyper, 3, 0.1))
+    torch.testing.assert_close(value, torch.stack(total).mean() + meta_term("seeger", hyper, 12, 3, 0.1))
 
 
 def test_the_tasks_are_always_the_same():
