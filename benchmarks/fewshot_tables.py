@@ -28,6 +28,41 @@ def mlap(found: list[Mapping[str, Any]]) -> str:
     return markdown_table(heads, rows) + source(only)
 
 
+def sine_waves(found: list[Mapping[str, Any]]) -> str:
+    """Mean squared errors on new waves, by the preset and by other step sizes; and plain descent beside the LSTM."""
+    (only,) = found
+    of = {(row["method"], row["lr"]): row for row in only["rows"]}
+    usual = {row["method"]: row for row in only["rows"] if row["preset"]}
+    swept = [name for name in usual if sum(method == name for method, _ in of) > 1]
+    rates = sorted({lr for method, lr in of if method in swept})
+    rows = [
+        [name, row["steps"], _errors(row), *(_errors(of.get((name, lr))) for lr in rates if name in swept)]
+        for name, row in usual.items()
+    ]
+    rows = [[*row, *[""] * (3 + len(rates) - len(row))] for row in rows]
+    heads = ["method", "inner steps", "error", *(f"step size {lr:g}" for lr in rates)]
+    parts = [markdown_table(heads, rows)]
+    if "meta-lstm" in usual and "descent" in usual["meta-lstm"]:
+        steps, errors = usual["meta-lstm"]["steps"], dict(usual["meta-lstm"]["descent"])
+        own = errors.pop("method")
+        best = min(errors, key=errors.get)
+        parts.append(
+            f"From the start that `meta-lstm` learned, {steps} steps of it lead to {own:.3f}, {steps} of gradient "
+            f"descent to {errors[best]:.3f} with the best of {len(errors)} step sizes ({best})."
+        )
+    return "\n\n".join(parts) + source(only)
+
+
+def _errors(row: Mapping[str, Any] | None) -> str:
+    """Mean and half its interval; nothing where nothing was measured."""
+    if row is None:
+        return ""
+    if "mse" not in row:
+        return "diverged"
+    values = np.array(row["mse"])
+    return f"{values.mean():.3f} ± {1.96 * values.std(ddof=1) / len(values) ** 0.5:.3f}"
+
+
 def fewshot(found: list[Mapping[str, Any]]) -> str:
     """Accuracy of each run on test episodes, in the method's own normalisation mode first, and half its 95 % interval.
 

@@ -40,7 +40,7 @@ METHODS: dict[str, str] = {
 """Every method's name and what it is, in one line."""
 REGRESSION = (
     *("maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "cavia"),
-    *("meta-curvature", "t-net", "geodesic"),
+    *("meta-curvature", "t-net", "geodesic", "meta-lstm"),
 )
 """Those that can also fit functions (`--data sinusoid`)."""
 

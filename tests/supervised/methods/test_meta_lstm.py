@@ -7,7 +7,7 @@ import torch
 
 from metarl.supervised import preset
 from metarl.tasks import over_tasks
-from tests.supervised.methods.smooth import assert_slope, config_of, episode, episodes, gradients, made
+from tests.supervised.methods.smooth import assert_slope, config_of, episode, episodes, gradients, made, wave
 
 INNER = {"steps": 2, "test_steps": 2}
 
@@ -21,11 +21,11 @@ def fixed(params, lr):
     return changed
 
 
-def test_the_exact_meta_gradient_is_that_of_finite_differences():
-    method, params = made(
-        config_of("meta-lstm", inner={**INNER, "first_order": False}, hidden=4), "meta-lstm"
-    )
-    one = episode()
+@pytest.mark.parametrize("data", ["strokes", "sinusoid"])
+def test_the_exact_meta_gradient_is_that_of_finite_differences(data):
+    config = config_of("meta-lstm", data, inner={**INNER, "first_order": False}, hidden=4)
+    method, params = made(config, "meta-lstm", data)
+    one = episode() if data == "strokes" else wave()
     grads = gradients(method.task(params, one, "transductive")[0], params)
     assert all(each.any() for each in grads.values())
     assert_slope(lambda p: method.task(p, one, "transductive")[0], params, grads)
