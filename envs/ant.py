@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from metarl.envs.bodies import compile_quietly, load
 from metarl.envs.simulation import Simulation
 from metarl.envs.task_distributions import FiniteTasks, SectorTasks, Task
-from metarl.envs.world import ALL, Floats, Mark, MujocoWorld, Outcome, Rows, View
+from metarl.envs.world import ALL, Floats, Mark, MujocoWorld, Outcome, Rows, View, check_range
 
 GREEN, ORANGE = (0.10, 0.62, 0.47, 1.0), (0.85, 0.37, 0.01, 1.0)
 
@@ -37,9 +37,7 @@ class _Ant:
         time_step: float | None,
         contact_range: tuple[float, float],
     ):
-        low, high = contact_range
-        if not low < high:
-            raise ValueError(f"contact_range must be (low, high) with low < high, got {contact_range}")
+        low, high = check_range("contact_range", contact_range)
         model = ant_model(integrator, time_step)
         self.simulation = Simulation(model, num, frame_skip=frame_skip, num_threads=num_threads)
         self._forces = self.simulation.bind("cfrc_ext").reshape(num, -1)
@@ -159,7 +157,8 @@ class AntDir(MujocoWorld):
     ):
         self._ant = _Ant(num, num_threads, frame_skip, integrator, time_step, contact_range)
         self.control_cost, self.contact_cost, self.survive = control_cost, contact_cost, survive
-        self.observes_derived, self.healthy_height = contact_obs, healthy_height
+        self.observes_derived = contact_obs
+        self.healthy_height = check_range("healthy_height", healthy_height)
         self.direction = np.ones(num)
         super().__init__(
             self._ant.simulation,

@@ -83,6 +83,10 @@ class OpponentTasks(TaskDistribution):
                 raise unknown("opponent", name, self._opponents)
         self._test = tuple(test)
         self.disjoint = bool(test)
+        if not self.names("train"):
+            raise ValueError(
+                f"all opponents ({', '.join(self._opponents)}) are held out for testing: expected one to train with"
+            )
 
     @property
     def rule(self) -> dict:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from metarl.envs.bodies import add_scenery
 from metarl.envs.task_distributions import GridTasks, Task
-from metarl.envs.world import ALL, Bools, Floats, Mark, Outcome, Rows, View
+from metarl.envs.world import ALL, Bools, Floats, Mark, Outcome, Rows, View, check_positive
 
 
 class PointNavigation:
@@ -65,7 +65,9 @@ class PointNavigation:
         for name, value in (("num_envs", num), ("horizon", horizon)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        self.num, self.horizon, self.step_size, self.tolerance = num, horizon, step_size, tolerance
+        self.num, self.horizon = num, horizon
+        self.step_size = check_positive("step_size", step_size)
+        self.tolerance = check_positive("tolerance", tolerance)
         self.goal_range = goal_range
         self.tasks = GridTasks("goal", goal_range)
         self.position = np.zeros((num, 2))

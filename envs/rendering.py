@@ -56,7 +56,7 @@ class Screen:
         if self._renderer is None:
             self._renderer = _renderer(model, self.height, self.width)
         renderer = self._renderer
-        renderer.model.geom_rgba[:] = model.geom_rgba  # a world may colour its bodies by task
+        _copy_colours(model, renderer.model)
         renderer.update_scene(data, _camera(model, world.view))
         _add_marks(renderer.scene, world.marks(index))
         return renderer.render().copy()
@@ -72,6 +72,7 @@ class Screen:
             for name in ("type", "trackbodyid", "distance", "azimuth", "elevation", "lookat"):
                 setattr(self._viewer.cam, name, getattr(camera, name))
         with self._viewer.lock():
+            _copy_colours(model, self._shown[0])
             _copy_state(model, data, *self._shown)
             self._viewer.user_scn.ngeom = 0
             _add_marks(self._viewer.user_scn, world.marks(index))
@@ -87,6 +88,11 @@ class Screen:
             for thread in self._threads:  # a window that outlives the interpreter takes it down
                 thread.join(timeout=5)
             self._viewer, self._threads = None, []
+
+
+def _copy_colours(model: Any, to_model: Any) -> None:
+    """A world may colour its bodies by task."""
+    to_model.geom_rgba[:] = model.geom_rgba
 
 
 def _copy_state(model: Any, data: Any, to_model: Any, to_data: Any) -> None:

@@ -136,7 +136,7 @@ class SumoMatches:
                 raise ValueError(f"{expected}, got {len(seed)}")
             for index in ids.tolist():
                 if seed[index] is not None:
-                    self._rngs[index], _ = np_random(seed[index])
+                    self._rngs[index], _ = np_random(int(seed[index]))
         self._begin(ids)
         one, two = self._last
         return one.copy(), two.copy()
@@ -175,7 +175,9 @@ class SumoMatches:
         if not self._begun.all():
             raise ResetNeeded("call reset() before the first step")
         played = ~self.finished
-        bout = self.world.advance(self._clip(actions), None if played.all() else np.flatnonzero(played))
+        bout = self.world.advance(
+            self._clip(actions, played), None if played.all() else np.flatnonzero(played)
+        )
         if not played.all():
             self._blank(bout, ~played)
         self.num_diverged += int(bout.diverged.sum())
@@ -209,13 +211,14 @@ class SumoMatches:
             played,
         )
 
-    def _clip(self, actions: tuple[Any, Any]) -> Pair:
+    def _clip(self, actions: tuple[Any, Any], played: Bools) -> Pair:
         shapes = tuple((self.num_matches, size) for size in self.world.action_sizes)
         given = tuple(np.asarray(each) for each in actions)
         if tuple(each.shape for each in given) != shapes:
             got = " and ".join(str(each.shape) for each in given)
             raise ValueError(f"expected actions of shapes {shapes[0]} and {shapes[1]}, got {got}")
         one, two = (np.clip(each, -1.0, 1.0, dtype=np.float64) for each in given)
+        one[~played], two[~played] = 0.0, 0.0
         if not (np.isfinite(one).all() and np.isfinite(two).all()):
             raise ValueError("actions must be numbers, got NaN")
         return one, two

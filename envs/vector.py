@@ -285,7 +285,7 @@ class WorldVectorEnv(VectorEnv):
             raise ValueError(f"expected one seed or {self.num_envs}, one for each simulation, got {seed!r}")
         for index in ids:
             if seed[index] is not None:
-                self._rngs[index], self._seeds[index] = np_random(seed[index])
+                self._rngs[index], self._seeds[index] = np_random(int(seed[index]))
                 self._episodes.restart(index)
 
     def _generators(self, rows: Iterable[int]) -> list[np.random.Generator]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from metarl.envs.bodies import compile_quietly, load
 from metarl.envs.simulation import Simulation
 from metarl.envs.task_distributions import MultiplierTasks, Task
-from metarl.envs.world import ALL, Floats, MujocoWorld, Outcome, Rows, View
+from metarl.envs.world import ALL, Floats, MujocoWorld, Outcome, Rows, View, check_positive, check_range
 from metarl.names import unknown
 
 # What may vary: the mjModel field, and the base of its log-uniform multipliers.
@@ -185,7 +185,8 @@ class HopperParams(MujocoWorld):
         self._parameters = _Parameters(simulation, vary, log_scale_limit, num_test)
         self.tasks = self._parameters.tasks
         self.control_cost, self.survive = control_cost, survive
-        self.healthy_height, self.healthy_pitch = healthy_height, healthy_pitch
+        self.healthy_height = check_range("healthy_height", healthy_height)
+        self.healthy_pitch = check_positive("healthy_pitch", healthy_pitch)
         super().__init__(
             simulation, horizon=horizon, position_noise=noise, velocity_noise=noise, gaussian_velocity=False
         )
@@ -271,7 +272,8 @@ class WalkerParams(MujocoWorld):
         self._parameters = _Parameters(simulation, vary, log_scale_limit, num_test)
         self.tasks = self._parameters.tasks
         self.control_cost, self.survive = control_cost, survive
-        self.healthy_height, self.healthy_pitch = healthy_height, healthy_pitch
+        self.healthy_height = check_range("healthy_height", healthy_height)
+        self.healthy_pitch = check_positive("healthy_pitch", healthy_pitch)
         super().__init__(
             simulation, horizon=horizon, position_noise=noise, velocity_noise=noise, gaussian_velocity=False
         )

@@ -109,6 +109,29 @@ def check_horizon(steps: int) -> int:
     return steps
 
 
+def check_range(name: str, bounds: tuple[float, float]) -> tuple[float, float]:
+    """The bounds, the lower one first.
+
+    Raises:
+        ValueError: They are not in order.
+    """
+    low, high = bounds
+    if not low < high:
+        raise ValueError(f"{name} must be (low, high) with low < high, got {bounds}")
+    return low, high
+
+
+def check_positive(name: str, value: float) -> float:
+    """The value.
+
+    Raises:
+        ValueError: It is not above 0.
+    """
+    if not value > 0:
+        raise ValueError(f"{name} must be above 0, got {value}")
+    return value
+
+
 class MujocoWorld(ABC):
     """A world on MuJoCo: what its worlds share, so that each is only its observation, reward and task."""
 

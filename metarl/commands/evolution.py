@@ -81,7 +81,7 @@ def evolution(arguments: list[str]) -> int:
 
 
 def _resumed(out: str, protocol: dict[str, Any]) -> list[list[int]]:
-    """Populations that are there already.
+    """Populations that are there already, with the kinds in the order asked for.
 
     Raises:
         ValueError: They are of another evolution.
@@ -91,7 +91,9 @@ def _resumed(out: str, protocol: dict[str, Any]) -> list[list[int]]:
     found = read_json(out)
     if not isinstance(found, dict) or found.get("protocol") != protocol or not found.get("populations"):
         raise ValueError(f"{out} has another evolution than the one asked for: name another file by --out")
-    return list(found["populations"])
+    before = list(found["protocol"]["wrestlers"])
+    order = [before.index(name) for name in protocol["wrestlers"]]
+    return [[counts[kind] for kind in order] for counts in found["populations"]]
 
 
 def table(names: list[str], populations: list[list[int]]) -> str:

@@ -144,6 +144,8 @@ def tournament(arguments: list[str]) -> int:
 
     if options.rounds < 1:
         raise ValueError(f"--rounds {options.rounds}, expected 1 or more")
+    if options.seed < 0:
+        raise ValueError(f"--seed {options.seed}, expected 0 or more")
     chosen = several(options.wrestlers, options.pool)
     names = [each.name for each in chosen]
     rating_model()  # says at once if it cannot be had, not after all matches
@@ -200,6 +202,8 @@ def _resumed(out: str, protocol: dict[str, Any], digests: dict[str, str]) -> dic
     if not Path(out).exists():
         return {}
     found = read_json(out)
+    if isinstance(found, dict) and found.get("results") == {}:
+        return {}
     if not isinstance(found, dict) or found.get("protocol") != protocol or "results" not in found:
         raise ValueError(f"{out} has other results than those of {protocol}: name another file by --out")
     before = found.get("wrestlers", {})

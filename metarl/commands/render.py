@@ -137,6 +137,10 @@ def film_world(
 
 
 def _task(env: Any, task: dict[str, Any] | None, rng: Any) -> dict[str, Any] | None:
-    if task is not None or not hasattr(env.unwrapped, "sample_tasks"):
+    if not hasattr(env.unwrapped, "sample_tasks"):
+        if task is not None:
+            raise ValueError(f"{env.spec.id} has no tasks: leave out --task")
+        return None
+    if task is not None:
         return task
     return env.unwrapped.sample_tasks(1, split="train", rng=rng)[0]

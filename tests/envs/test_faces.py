@@ -211,6 +211,7 @@ def test_seeds_as_a_list():
     rows = [gymnasium.make("metarl/CheetahDir-v0").unwrapped.reset(seed=seed)[0] for seed in (4, 9, 2)]
     np.testing.assert_array_equal(env.reset(seed=[4, 9, 2])[0], rows)
     assert env.np_random_seed == (4, 9, 2)
+    np.testing.assert_array_equal(env.reset(seed=np.array([4, 9, 2]))[0], rows)
     with pytest.raises(ValueError, match="seed"):
         env.reset(seed=[1, 2])
     with pytest.raises(ValueError, match=r"expected one seed or 3, one for each simulation, got 1\.5"):
@@ -241,6 +242,8 @@ def test_mistakes_are_named(arguments, message):
     [
         ({"healthy_height": 0.7}, "healthy_height must be two numbers, got 0.7"),
         ({"healthy_height": [0.7]}, r"healthy_height must be two numbers, got \[0.7\]"),
+        ({"healthy_height": (2.0, 0.7)}, r"healthy_height must be \(low, high\) with low < high"),
+        ({"healthy_pitch": -1.0}, "healthy_pitch must be above 0, got -1.0"),
         ({"vary": 3}, "vary must be a list of words, got 3"),
         ({"vary": "mass"}, "vary must be a list of words, got 'mass'"),
     ],

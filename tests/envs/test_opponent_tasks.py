@@ -51,6 +51,8 @@ def test_those_held_out_are_met_in_testing_only():
     assert not found.contains({"opponent": "b", "version": 1}, "train")
     with pytest.raises(ValueError, match="did you mean 'b'"):
         tasks(test=["B"])
+    with pytest.raises(ValueError, match=r"all opponents \(zero, a, b\) are held out"):
+        tasks(test=["a", "zero", "b"])
 
 
 def test_a_growing_pool_has_another_hash():

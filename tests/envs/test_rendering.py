@@ -4,13 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.error import DependencyNotInstalled
 
-from metarl.envs import WORLDS
+from metarl.envs import WORLDS, rendering
 from metarl.envs.graphics import choose_backend
 from metarl.envs.sumo_matches import SumoMatches
 from metarl.envs.sumo_parallel import parallel_env
@@ -81,6 +83,28 @@ def test_a_body_is_coloured_by_its_task():
     heavy = {**plain, "mass": [3.0] * 4}
     env.set_task(plain)
     assert (picture(env) != picture(env, task=heavy)).any()
+    env.close()
+
+
+def test_a_window_has_the_colours_of_the_task(monkeypatch):
+    env = gymnasium.make("metarl/HopperParams-v0").unwrapped
+    plain = {"mass": [1.0] * 4, "damping": [1.0] * 3, "friction": [[1.0] * 3] * 5}
+    windows = []
+
+    def viewer(model, data):
+        windows.append(model)
+        return SimpleNamespace(
+            cam=SimpleNamespace(), user_scn=SimpleNamespace(ngeom=0), lock=nullcontext, sync=lambda: None
+        )
+
+    monkeypatch.setattr(rendering, "_viewer", viewer)
+    screen, seen = rendering.Screen(32, 32), []
+    for mass in (1.0, 3.0):
+        env.reset(options={"task": {**plain, "mass": [mass] * 4}})
+        screen.show(env.world, 0, "human")
+        seen.append(windows[0].geom_rgba.copy())
+        np.testing.assert_array_equal(seen[-1], env.world.snapshot(0)[0].geom_rgba)
+    assert (seen[0] != seen[1]).any()
     env.close()
 
 

@@ -104,6 +104,7 @@ def test_number_and_threads_change_nothing():
 def test_seeds():
     one, two = matches(), matches()
     np.testing.assert_array_equal(one.reset(seed=4)[0], two.reset(seed=[4, 5, 6])[0])
+    np.testing.assert_array_equal(one.reset(seed=np.array([4, 5, 6]))[0], two.reset(seed=4)[0])
     first = one.reset()[0]
     np.testing.assert_array_equal(first, two.reset()[0])
     assert (one.reset(seed=9)[0] != first).any(axis=1).all()
@@ -140,7 +141,8 @@ def test_without_autoreset_what_has_finished_stands_still():
         env.step(each), alone.step(each)
     env.world._qpos[0][1, 0] = 5.0  # the ant of match 1 is out
     for number, each in enumerate(actions[3:8]):
-        step, other = env.step(each), alone.step(each)
+        given = each if not number else tuple(np.insert(np.delete(a, 1, 0), 1, np.nan, axis=0) for a in each)
+        step, other = env.step(given), alone.step(each)
         assert step.terminated.tolist() == [False, True, False]
         assert step.results[1].tolist() == [2, 1]
         assert step.played.tolist() == [number < 3, number == 0, number < 3]

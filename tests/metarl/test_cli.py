@@ -318,6 +318,9 @@ def test_film_of_a_world_has_a_caption_and_the_length_asked_for(monkeypatch):
         assert frames[0].max() == 255
         assert len(film_world("test/Still-v0", {"goal": 1.0}, None, 0, "rgb_array")[0]) == 8
         assert given[3:] == [{"goal": 1.0}]
+        del Still.sample_tasks
+        with pytest.raises(ValueError, match="test/Still-v0 has no tasks"):
+            film_world("test/Still-v0", {"goal": 1.0}, None, 0, "rgb_array")
     finally:
         del gymnasium.registry["test/Still-v0"]
 

@@ -29,6 +29,7 @@ def test_a_match_is_summed_up_in_a_line(capsys):
         (("match", "zero-ant", "zero-bug", "--rounds", "0"), "--rounds 0, expected 1 or more"),
         (("match", "zero-ant", "zero-bug", "--out", "clip.avi"), "cannot write 'clip.avi'"),
         (("tournament", "zero-ant", "zero-ant"), "two different wrestlers"),
+        (("tournament", "zero-ant", "zero-bug", "--seed", "-1"), "--seed -1, expected 0 or more"),
         (("zoo", "imprt"), "did you mean 'import'"),
         (("zoo", "import", "/nowhere"), "is no folder"),
     ],
@@ -48,6 +49,9 @@ def test_a_tournament_goes_on_from_what_was_played(capsys, tmp_path):
     assert "beats the next, %" in table
     stored = json.loads(out.read_text())
     assert stored["results"]["zero-spider zero-ant"] == [2, 2]
+    out.write_text(json.dumps({"protocol": {"rounds": 7}, "wrestlers": {}, "results": {}}))
+    code, anew, _ = run(capsys, *words)  # nothing was played yet, by whatever rules
+    assert (code, anew[anew.index("| wins") :]) == (0, table[table.index("| wins") :])
     stored["results"]["zero-ant zero-bug"] = [1, 3]  # won and drawn, as if they had ended so
     out.write_text(json.dumps(stored))
     code, again, _ = run(capsys, *words)
@@ -104,6 +108,12 @@ def test_an_evolution_goes_on_and_tells_who_is_left(capsys, tmp_path):
     assert populations[-1] == [0, 6]
     assert said.index("| zero-ant ") < said.index("| zero-spider ")
     assert picture.stat().st_size > 1_000
+    turned = (words[0], *words[2:0:-1], *words[3:])
+    again = run(capsys, *turned, "--generations", "4")[1]
+    assert again[again.index("| after") :].split("\n\n")[0] == said[said.index("| after") :].split("\n\n")[0]
+    assert json.loads(out.read_text())["populations"] == [each[::-1] for each in populations]
+    assert run(capsys, *words, "--generations", "4")[0] == 0
+    assert json.loads(out.read_text())["populations"] == populations
     code, _, err = run(capsys, *words, "--seed", "1")
     assert code == 2
     assert "another evolution" in err
