@@ -8,7 +8,7 @@ import numpy as np
 from origin import machine, source
 
 from metarl.plots import markdown_table
-from metarl.supervised.benchmark_table import published_for
+from metarl.supervised.benchmark_table import published, published_for
 
 TRANSDUCTIVE = ("joint", "transductive")
 """Normalisation modes in which a query's class depends on other queries."""
@@ -76,7 +76,8 @@ def fewshot(found: list[Mapping[str, Any]]) -> str:
         experiment = run["config"]["experiment"]
         data, aim = experiment["data"], f"{experiment['way']}w{experiment['shot']}s"
         modes = list(run["rows"][0]["accuracies"])
-        alike = len({mode in TRANSDUCTIVE for mode in modes}) == 1
+        known = {each["transductive"] for each in published().get(run["method"], []) if each["data"] == data}
+        alike = len({mode in TRANSDUCTIVE for mode in modes}) == 1 or known == {None}
         for mode in modes:
             own = alike and mode == modes[0]
             beside = published_for(run["method"], data, mode in TRANSDUCTIVE, own)
