@@ -22,7 +22,8 @@ class Evaluation:
     tasks: list[dict]
     """What was adapted to."""
     protocol: dict[str, Any]
-    """World, split and its hash, trajectories per inner step, seed, environment steps trained."""
+    """World, split, its hash and whether its tasks were kept apart from training, trajectories per inner step, seed,
+    environment steps trained."""
 
     def summary(self) -> list[dict[str, Any]]:
         """One row per task and inner step, and rows over all tasks.

@@ -28,7 +28,8 @@ class LifetimeEvaluation:
     groups: list[str]
     """What the lifetimes of a group have in common, e.g. "legs 1 2: back"; `["all"]` if they were drawn."""
     protocol: dict[str, Any]
-    """Agent, world, split and its hash, schedule, seed, environment steps trained, config."""
+    """Agent, world, split, its hash and whether its tasks were kept apart from training, schedule, seed, environment
+    steps trained, config."""
     measures: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     """Further numbers by label and name, e.g. `speed` in m/s: shape (G, L, E)."""
 

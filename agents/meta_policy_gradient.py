@@ -118,6 +118,11 @@ class MetaPolicyGradientTraining:
         return self._batch(data, raw, self._collection_metrics(raw, stages), diverged)
 
     @property
+    def trajectories(self) -> int:
+        """Per task and inner step, in training and where an evaluation says nothing else."""
+        return self.config.sampling.trajectories
+
+    @property
     def _num_diverged(self) -> int:
         return getattr(self.env, "num_diverged", 0)
 
@@ -366,7 +371,7 @@ class MetaPolicyGradientTraining:
         Returns:
             Mean undiscounted return before adaptation and after each inner step, shape (tasks, inner_steps + 1).
         """
-        env = self._make_env(len(tasks) * (trajectories or self.config.sampling.trajectories))
+        env = self._make_env(len(tasks) * (trajectories or self.trajectories))
         try:
             raw = self._adapt_and_act(env, tasks, rng.spawn(len(tasks)), inner_steps)[0]
         finally:

@@ -58,6 +58,8 @@ class MemoryTraining:
         draw: Draws the tasks of training; unset, lifetimes where the world has them, else any tasks.
     """
 
+    trajectories = 20
+    """Lifetimes of each task in an evaluation, where nothing else is said."""
     methods = ("memory",)
     """Ways to live a lifetime: keeping the memory from episode to episode."""
 
@@ -202,6 +204,6 @@ class MemoryTraining:
         Returns:
             Mean undiscounted return of every episode, shape (tasks, inner_steps + 1).
         """
-        num = trajectories or 20
+        num = trajectories or self.trajectories
         lives = self.live([[task] * (inner_steps + 1) for task in tasks for _ in range(num)], rng)
         return lives.returns.reshape(len(tasks), num, inner_steps + 1).mean(1)

@@ -42,6 +42,8 @@ class PPOTraining:
         draw: Draws the tasks of training; unset, those of random episodes of lifetimes, or any.
     """
 
+    trajectories = 20
+    """Of each task in an evaluation, where nothing else is said."""
     methods = ("none", "tracking")
     """Ways to live a lifetime: by the trained policy throughout, or learning by PPO after every episode."""
 
@@ -139,7 +141,7 @@ class PPOTraining:
         Returns:
             Shape (tasks, 1), whatever `inner_steps` is.
         """
-        trajectories = trajectories or 20
+        trajectories = trajectories or self.trajectories
         env = self._make_env(len(tasks) * trajectories)
         torch.manual_seed(int(rng.integers(2**31)))
         obs, _ = env.reset(

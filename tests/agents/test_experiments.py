@@ -14,6 +14,8 @@ from metarl.agents.experiment import Experiment
 from metarl.agents.experiments import open_run, outer_optimizer, resume, train
 from metarl.agents.meta_policy_gradient import MetaPolicyGradientTraining
 from metarl.agents.rollouts import make_world
+from metarl.cli import main
+from metarl.configs import read_json
 from metarl.training import generator
 
 WORLD = "metarl/PointNavigation-v0"
@@ -201,3 +203,17 @@ def test_the_world_is_unknown():
 def test_a_horizon_among_the_worlds_options_is_refused():
     with pytest.raises(ValueError, match=r"--sampling\.horizon"):
         Experiment("metarl/CheetahDir-v0", world_options={"horizon": 5})
+
+
+def test_an_evaluation_says_what_it_judged_and_whether_tasks_were_kept_apart(tmp_path, capsys):
+    for world, disjoint in (("metarl/CheetahDir-v0", False), (WORLD, True)):
+        run = train("promp", experiment(tmp_path, 1, world), small("promp"), quiet=True)
+        assert main(["evaluate", str(run.path), "--tasks", "2", "--repeats", "2", "--quiet"]) == 0
+        assert ("note: the test tasks are those of training" in capsys.readouterr().out) != disjoint
+        assert main(["evaluate", str(run.path), "--split", "train", "--repeats", "2", "--quiet"]) == 0
+        assert "note:" not in capsys.readouterr().out
+        protocol = read_json(run.path / "evaluation.json")["protocol"]
+        assert (protocol["disjoint"], protocol["trajectories"]) == (disjoint, 4)
+    assert run.evaluate(tasks=1, repeats=1, trajectories=2, quiet=True).protocol["trajectories"] == 2
+    ppo = train("ppo", experiment(tmp_path, 1), small("ppo"), quiet=True)
+    assert ppo.evaluate(tasks=1, repeats=1, quiet=True).protocol["trajectories"] == 20
