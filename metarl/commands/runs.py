@@ -117,6 +117,9 @@ def plot(arguments: list[str]) -> int:
     if not options.runs:
         raise ValueError("plot needs a run, e.g. `metarl plot runs/CheetahDir-v0/promp`")
 
+    if options.tags and options.kind != "learning":
+        raise ValueError(f"--tags goes with --kind learning, got --kind {options.kind}")
+
     from metarl import plots
 
     if options.kind == "learning":
