@@ -45,13 +45,12 @@ class Evaluation:
         return rows
 
     def table(self) -> str:
-        """The summary as a Markdown table: a row per task, a column per inner step."""
+        """The summary as a Markdown table: a row per task, a column per inner step; one repeat has no interval."""
         heads = ["before" if step == 0 else f"after {step}" for step in range(self.scores.shape[-1])]
         cells: dict[str, list[str]] = {}
         for row in self.summary():
-            cells.setdefault(row["task"], []).append(
-                f"{row['iqm']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
-            )
+            interval = f"{row['low']:.1f}, {row['high']:.1f}" if len(self.scores) > 1 else "-"
+            cells.setdefault(row["task"], []).append(f"{row['iqm']:.1f} [{interval}]")
         return markdown_table(["task", *heads], [[task, *each] for task, each in cells.items()])
 
     def to_json(self) -> dict[str, Any]:
