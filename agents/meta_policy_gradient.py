@@ -27,6 +27,7 @@ from metarl.agents.policies import (
 from metarl.agents.policy_adaptation import (
     PolicyAdaptation,
     Valued,
+    chosen_by_task,
     for_each_task,
     policy_params,
 )
@@ -39,6 +40,7 @@ from metarl.agents.rollouts import (
     make_world,
     rollout,
 )
+from metarl.gradients import NonFinite
 from metarl.tasks import over_tasks
 from metarl.training import Batch
 
@@ -174,22 +176,37 @@ class MetaPolicyGradientTraining:
         rngs: list[np.random.Generator],
         inner_steps: int,
         query: list[dict] | None = None,
+        *,
+        lenient: bool = False,
     ) -> tuple[list[Trajectories], list[Valued], dict[str, Tensor]]:
         """Trajectories before and after each inner step, what they were worth, and the adapted parameters.
 
         Those after the last step are of the tasks `query` (unset, of the same tasks).
+
+        Raises:
+            NonFinite: An inner step led to what is not finite, and `lenient` is false; else it is not taken.
         """
         params = for_each_task(dict(self.module.named_parameters()), len(tasks))
         raw, stages = [], []
         for step in range(inner_steps + 1):
             if step > 0:
-                params = self.adaptation.step_tasks(params, stages[-1], step - 1)
+                params = self._stepped(params, stages[-1], step - 1, lenient)
             if step == inner_steps and query is not None:
                 tasks = query
             policy = policy_params(params)
             raw.append(rollout(env, self.module.policy, policy, self.module.normalizer, tasks, rngs))
             stages.append(self.adaptation.value_tasks(params, raw[-1], self.config.sampling))
         return raw, stages, params
+
+    def _stepped(
+        self, params: dict[str, Tensor], valued: Valued, step: int, lenient: bool
+    ) -> dict[str, Tensor]:
+        """An inner step of all tasks; those that it breaks stay as they are if `lenient`."""
+        stepped = self.adaptation.step_tasks(params, valued, step)
+        finite = self.adaptation.finite(stepped, valued)
+        if not lenient and not finite.all():
+            raise NonFinite(f"the policy after inner step {step + 1}")
+        return chosen_by_task(finite, stepped, params)
 
     def _score_weights(self, query: Valued) -> Tensor:
         """Return after adaptation less the other tasks' mean, in the outer surrogate's unit: shape (T,)."""
@@ -360,7 +377,7 @@ class MetaPolicyGradientTraining:
     def returns_after_adapting(
         self, tasks: list[dict], rng: np.random.Generator, inner_steps: int, trajectories: int | None = None
     ) -> np.ndarray:
-        """Adapt to each task by itself, on fresh trajectories at every inner step.
+        """Adapt to each task by itself, on fresh trajectories at every inner step; one that breaks down is not taken.
 
         Args:
             tasks: Any tasks of the world.
@@ -373,7 +390,7 @@ class MetaPolicyGradientTraining:
         """
         env = self._make_env(len(tasks) * (trajectories or self.trajectories))
         try:
-            raw = self._adapt_and_act(env, tasks, rng.spawn(len(tasks)), inner_steps)[0]
+            raw = self._adapt_and_act(env, tasks, rng.spawn(len(tasks)), inner_steps, lenient=True)[0]
         finally:
             env.close()
         return torch.stack([each.returns().mean(-1) for each in raw], dim=-1).cpu().numpy()
