@@ -20,7 +20,16 @@ from metarl.agents.lives import Lives, episode_seeds, lifetime_metrics
 from metarl.agents.recurrent_ppo import RecurrentPPOConfig
 from metarl.agents.rollouts import draw_lifetimes, draw_tasks, make_world, one_torch_thread
 from metarl.agents.sb3_sequences import SequenceBuffer, SequencePolicy
-from metarl.agents.sb3_training import Draw, ScaledRewards, Whitened, collect, has_lifetimes, ready
+from metarl.agents.sb3_training import (
+    Draw,
+    ScaledRewards,
+    Whitened,
+    check_rollout,
+    collect,
+    divergence_named,
+    has_lifetimes,
+    ready,
+)
 from metarl.training import Batch
 
 
@@ -78,6 +87,7 @@ class MemoryTraining:
         self.env = self._lifetimes_env.env
         self._scheduled = draw is None and has_lifetimes(self.env)
         first = self._draw(config.environments, np.random.default_rng(0))  # the learner resets once to no end
+        check_rollout(config.environments, len(first[0]) * self.env.horizon)
         self._lifetimes_env.begin(first, np.zeros((len(first[0]), len(first))))
         self.model = ready(
             RecurrentPPO(
@@ -103,7 +113,7 @@ class MemoryTraining:
                     "share_features_extractor": False,
                     "lstm_hidden_size": config.memory,
                 },
-                seed=experiment.seed,
+                seed=experiment.seed % 2**32,
                 device=device,
             ),
             config.initial_action,
@@ -151,6 +161,7 @@ class MemoryTraining:
         metrics = {f"eval/return_{e}": float(each) for e, each in enumerate(returns)}
         return metrics if len(returns) == 1 else metrics | {"eval/gain": float(returns[-1] - returns[0])}
 
+    @divergence_named()
     @one_torch_thread()
     def live(
         self,
