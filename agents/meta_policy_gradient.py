@@ -44,6 +44,9 @@ from metarl.gradients import NonFinite
 from metarl.tasks import over_tasks
 from metarl.training import Batch
 
+NO_SCALE = 1e-7
+"""Advantages whose standard deviation is below this are all 0, up to rounding."""
+
 
 class MetaPolicyGradientTraining:
     """What the trainer asks of a gradient-based meta-policy.
@@ -209,7 +212,11 @@ class MetaPolicyGradientTraining:
         return chosen_by_task(finite, stepped, params)
 
     def _score_weights(self, query: Valued) -> Tensor:
-        """Return after adaptation less the other tasks' mean, in the outer surrogate's unit: shape (T,)."""
+        """Return after adaptation less the other tasks' mean, in the outer surrogate's unit: shape (T,).
+
+        The unit is what a task's advantages were divided by; where they are all 0, the tasks' mean, and where those of
+        all tasks are, there are no weights.
+        """
         returns_T = query["returns"][:, :, 0].mean(-1)
         total = distributed.sum_(returns_T.sum())
         others = max(self.config.sampling.tasks - 1, 1)
@@ -217,7 +224,11 @@ class MetaPolicyGradientTraining:
             (total - returns_T) / others if self.config.sampling.tasks > 1 else torch.zeros_like(returns_T)
         )
         length_T = query["mask"].sum((-2, -1)) / query["mask"].shape[1]
-        return (returns_T - baseline_T) / (query["advantage_scale"] * length_T)
+        scale_T = query["advantage_scale"]
+        mean = distributed.sum_(scale_T.sum()) / self.config.sampling.tasks
+        scale_T = torch.where(scale_T < NO_SCALE, mean, scale_T)
+        weights_T = (returns_T - baseline_T) / (scale_T * length_T)
+        return torch.where(scale_T < NO_SCALE, 0.0, weights_T)
 
     def _collection_metrics(self, raw: list[Trajectories], stages: list[Valued]) -> dict[str, float]:
         metrics = {
