@@ -15,7 +15,7 @@ from metarl.agents.building import build, stored
 from metarl.agents.configs import MetaPolicyGradient
 from metarl.agents.evaluation import Evaluation
 from metarl.agents.lifetime_evaluation import LifetimeEvaluation
-from metarl.agents.lifetimes import check_methods, choose_lifetime, judge, method_label
+from metarl.agents.lifetimes import check_methods, choose_lifetime, judge, method_label, split_of
 from metarl.agents.rollouts import finite_tasks
 from metarl.configs import read_json, refuse_below, to_dict, write_json
 from metarl.progress import Progress
@@ -79,7 +79,7 @@ class AgentRun:
             inner_steps: Inner steps after which the return is measured, from 0 on.
             tasks: How many tasks; unset, 20, or all of a world that has fewer.
             repeats: Adaptations to each task, from fresh trajectories.
-            trajectories: Per task and inner step; unset, as in training.
+            trajectories: Per task and inner step; unset, as in training (20 of agents that learn by PPO).
             seed: Tasks and trajectories follow from it.
             quiet: Show no progress.
 
@@ -104,8 +104,9 @@ class AgentRun:
             "world": self.experiment.world,
             "world_options": self.experiment.world_options,
             "split": split,
-            "split_hash": algorithm.env.tasks.split_hash if hasattr(algorithm.env, "tasks") else None,
+            **split_of(algorithm.env),
             "inner_steps": inner_steps,
+            "trajectories": trajectories or algorithm.trajectories,
             "repeats": repeats,
             "seed": seed,
             "steps_trained": state.get("steps"),

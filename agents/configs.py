@@ -184,7 +184,26 @@ class MetaPolicyGradient:
                 f"policy.hidden={self.policy.hidden} with policy.body='lstm', expected two numbers: "
                 "units of the layer before the LSTM, and of the LSTM"
             )
+        if self.outer.step == "reptile":
+            _refuse_beside_reptile(self)
         _refuse_out_of_range(self)
+
+
+def _refuse_beside_reptile(config: MetaPolicyGradient) -> None:
+    """Refuse what a move towards the adapted parameters leaves without effect."""
+    inner, outer = config.inner, config.outer
+    settings = (
+        ("inner.adapted", inner.adapted, "all", "the parameters that do not adapt would not learn"),
+        ("inner.step_sizes", inner.step_sizes, "fixed", "step sizes would not learn"),
+        ("outer.score_terms", outer.score_terms, False, "there is no objective that they could be part of"),
+        ("outer.entropy", outer.entropy, 0.0, "there is no objective that it could be part of"),
+    )
+    for name, value, expected, reason in settings:
+        if value != expected:
+            raise ValueError(
+                f"{name}={value!r} with outer.step='reptile', expected {expected!r}: it moves towards the adapted "
+                f"parameters, and {reason}"
+            )
 
 
 def refuse_wrong_pairing(inner: InnerConfig, outer: OuterConfig) -> None:

@@ -2,6 +2,8 @@
 
 Al-Shedivat et al. 2018 (arXiv 1710.03641): the meta-loss is over consecutive tasks of a lifetime (eq. 6), policy and
 value network both adapt, step sizes are learned, and sampling before adaptation is credited by score terms (eq. 4).
+What differs: step sizes are learned for every tensor and start at 0.01 (the paper's, one per step, at 0.001), the outer
+step size is 1e-3 (3e-4), the discount 0.99 (0.995), and a context of 16 numbers adapts too (none).
 """
 
 from metarl.agents.configs import (

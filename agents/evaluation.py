@@ -22,7 +22,8 @@ class Evaluation:
     tasks: list[dict]
     """What was adapted to."""
     protocol: dict[str, Any]
-    """World, split and its hash, trajectories per inner step, seed, environment steps trained."""
+    """World, split, its hash and whether its tasks were kept apart from training, trajectories per inner step, seed,
+    environment steps trained."""
 
     def summary(self) -> list[dict[str, Any]]:
         """One row per task and inner step, and rows over all tasks.
@@ -44,13 +45,12 @@ class Evaluation:
         return rows
 
     def table(self) -> str:
-        """The summary as a Markdown table: a row per task, a column per inner step."""
+        """The summary as a Markdown table: a row per task, a column per inner step; one repeat has no interval."""
         heads = ["before" if step == 0 else f"after {step}" for step in range(self.scores.shape[-1])]
         cells: dict[str, list[str]] = {}
         for row in self.summary():
-            cells.setdefault(row["task"], []).append(
-                f"{row['iqm']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
-            )
+            interval = f"{row['low']:.1f}, {row['high']:.1f}" if len(self.scores) > 1 else "-"
+            cells.setdefault(row["task"], []).append(f"{row['iqm']:.1f} [{interval}]")
         return markdown_table(["task", *heads], [[task, *each] for task, each in cells.items()])
 
     def to_json(self) -> dict[str, Any]:

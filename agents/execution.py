@@ -20,7 +20,7 @@ from metarl.agents.configs import MetaPolicyGradient
 from metarl.agents.estimators import effective_sample_size, importance_weights, masked_mean
 from metarl.agents.lives import Lives, Watched, episode_seeds
 from metarl.agents.policies import ObservationNormalizer, kl_divergence, log_probability
-from metarl.agents.policy_adaptation import PolicyAdaptation, Valued, policy_params
+from metarl.agents.policy_adaptation import PolicyAdaptation, Valued, chosen_by_task, policy_params
 from metarl.agents.rollouts import Trajectories, rollout
 
 Params = dict[str, Tensor]
@@ -63,9 +63,9 @@ def adapt_to_buffer(
             not beside those of harder tasks. Unset, they are all of one task.
 
     Returns:
-        Adapted parameters (where they are not finite, the starting ones); what each inner step was taken on, weights
-        among it; and by name, of shape (T,): `effective_sample_size` of the buffer under the starting parameters and
-        `inner_kl`, mean KL divergence of the adapted policy from the starting one on the buffer.
+        Adapted parameters (where they or what they do are not finite, the starting ones); what each inner step was taken
+        on, weights among it; and by name, of shape (T,): `effective_sample_size` of the buffer under the starting
+        parameters and `inner_kl`, mean KL divergence of the adapted policy from the starting one on the buffer.
     """
     parts = []
     for rows in torch.arange(len(buffer.mask)).split(CHUNK):
@@ -105,11 +105,7 @@ def _adapt_chunk(
         valued["weights"] = importance_weights(log_ratio, buffer.mask, settings.importance, settings.clip)
         params = adaptation.step_tasks(params, valued, step)
         support.append(valued)
-    finite = torch.stack([value.flatten(1).isfinite().all(1) for value in params.values()]).all(0)
-    params = {
-        name: torch.where(finite.view(-1, *[1] * (value.dim() - 1)), value, start[name])
-        for name, value in params.items()
-    }
+    params = chosen_by_task(adaptation.finite(params, support[-1]), params, start)
     divergence = kl_divergence(*before, *_distribution(adaptation, params, buffer))
     return (
         params,

@@ -1,10 +1,12 @@
 """Train an agent in a world, go on with its training, open what was trained."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from gymnasium.vector import VectorEnv
 
 from metarl import checkpoints, devices, distributed
 from metarl.agents import preset
@@ -13,7 +15,7 @@ from metarl.agents.building import Config, build, stored
 from metarl.agents.configs import MetaPolicyGradient
 from metarl.agents.dashboard import training_layout
 from metarl.agents.experiment import Experiment
-from metarl.agents.lifetimes import lifetime_groups
+from metarl.agents.lifetimes import lifetime_groups, split_of
 from metarl.agents.meta_parameters import first_step_size
 from metarl.agents.self_play import SelfPlayConfig
 from metarl.agents.starting import find_gait, start_from
@@ -77,6 +79,9 @@ def resume(path: str | Path, *, steps: int | None = None, quiet: bool = False) -
         path: The run's folder.
         steps: A new total of environment steps; unset, the run's own.
         quiet: Print nothing.
+
+    Raises:
+        ValueError: The folder holds no run, or one that has done more steps.
     """
     run = Run.open(path)
     _, experiment, config = stored(run)
@@ -118,9 +123,23 @@ def _run(run: Run, algorithm: Any, experiment: Experiment, config: Config, quiet
         if isinstance(config, MetaPolicyGradient)
         else algorithm.optimizer
     )
+    _note_tasks(run, algorithm.env)
     run.layout(training_layout(config, lifetime_groups(algorithm.env)))
     run_training(algorithm, optimizer, schedule, run, quiet=quiet)
     return AgentRun(run)
+
+
+def _note_tasks(run: Run, env: VectorEnv) -> None:
+    """Keep what the tasks are, with whatever is noted next, and warn if a run goes on with others."""
+    now = split_of(env)["split_hash"]
+    before = run.info.get("split_hash", now)
+    if now != before:
+        warnings.warn(
+            f"the tasks of {run.path} have changed since it was trained last, perhaps its pool of opponents: it goes on "
+            "with those of now",
+            stacklevel=2,
+        )
+    run.info["split_hash"] = now
 
 
 def outer_optimizer(

@@ -1,4 +1,4 @@
-"""Iterated adaptation games: rounds against an opponent that goes on training, won by the majority of their episodes.
+"""Iterated adaptation games: rounds against an opponent that goes on training, won by who wins more of their episodes.
 
 Al-Shedivat et al. 2018 (arXiv 1710.03641, sec. 4.2 and 5.1). A game is a lifetime whose episodes are matches; a round is
 some of them in a row.

@@ -16,7 +16,7 @@ from torch.nn.utils import skip_init
 
 from metarl.agents.policies import ObservationNormalizer, kl_divergence
 from metarl.agents.rollouts import one_torch_thread
-from metarl.agents.sb3_training import PPOUpdate, shuffling
+from metarl.agents.sb3_training import PPOUpdate, divergence_named, shuffling
 
 LAYERS, WHITENING = "mlp_extractor.policy_net.", "features_extractor.normalizer."
 TEACHER = "teacher/"
@@ -143,6 +143,7 @@ class ImitationThenPPO(PPOUpdate):
         )
 
 
+@divergence_named()
 @one_torch_thread()
 def imitate(model: OnPolicyAlgorithm, teacher: Teacher | GaitTeacher) -> dict[str, float]:
     """Learn from the rollout buffer what the teacher would have done, and what was earned.

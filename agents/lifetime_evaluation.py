@@ -28,7 +28,8 @@ class LifetimeEvaluation:
     groups: list[str]
     """What the lifetimes of a group have in common, e.g. "legs 1 2: back"; `["all"]` if they were drawn."""
     protocol: dict[str, Any]
-    """Agent, world, split and its hash, schedule, seed, environment steps trained, config."""
+    """Agent, world, split, its hash and whether its tasks were kept apart from training, schedule, seed, environment
+    steps trained, config."""
     measures: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     """Further numbers by label and name, e.g. `speed` in m/s: shape (G, L, E)."""
 
@@ -91,7 +92,7 @@ def summary(evaluations: Sequence[LifetimeEvaluation], of: str = "return") -> li
 
     Returns:
         Dicts with `method`, `group` (or "all", where there are none or several), `episode` (from 1), `mean`, `low` and
-        `high` (95 % interval).
+        `high` (95 % interval), and `lifetimes`, how many there are of each group and run.
 
     Raises:
         ValueError: The evaluations cannot be compared, or nobody has that measure.
@@ -112,10 +113,17 @@ def summary(evaluations: Sequence[LifetimeEvaluation], of: str = "return") -> li
         parts += [(ALL, slice(None))]
     rows = []
     for method, runs in pooled.items():
+        lifetimes = runs[0].shape[1]
         for group, chosen in parts:
             mean, low, high = stratified_means(np.concatenate([run[chosen] for run in runs]))
             rows += [
-                {"method": method, "group": group, "episode": e + 1, **_floats(mean[e], low[e], high[e])}
+                {
+                    "method": method,
+                    "group": group,
+                    "episode": e + 1,
+                    **_floats(mean[e], low[e], high[e]),
+                    "lifetimes": lifetimes,
+                }
                 for e in range(len(mean))
             ]
     return rows
@@ -180,11 +188,11 @@ def _decimals(rows: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _cell(row: Mapping[str, Any], decimals: int) -> str:
-    """Mean and interval."""
+    """Mean and interval; one lifetime has none."""
     if row["mean"] is None:
         return "-"
     mean, low, high = (f"{round(row[key], decimals) + 0.0:.{decimals}f}" for key in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]"
+    return f"{mean} [-]" if row.get("lifetimes") == 1 else f"{mean} [{low}, {high}]"
 
 
 def _floats(mean: float, low: float, high: float) -> dict[str, float | None]:

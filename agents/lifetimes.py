@@ -59,10 +59,9 @@ def judge(
     names, groups = choose_lifetimes(algorithm.env, lifetimes, split, rng)
     found = live_and_log(run, algorithm, names, groups, chosen, seed, quiet)
     labels = {method: method_label(protocol["agent"], method, algorithm.methods) for method in chosen}
-    tasks = getattr(algorithm.env, "tasks", None)
     protocol = protocol | {
         "split": split,
-        "split_hash": getattr(tasks, "split_hash", None),
+        **split_of(algorithm.env),
         "lifetimes": lifetimes,
         "methods": list(chosen),
         "seed": seed,
@@ -70,6 +69,12 @@ def judge(
     scores = {labels[method]: lives.returns for method, lives in found.items()}
     measures = {labels[method]: lives.measures for method, lives in found.items()}
     return LifetimeEvaluation(scores, names, protocol, measures)
+
+
+def split_of(env: VectorEnv) -> dict[str, Any]:
+    """What a protocol says of a world's split: its hash, and whether no test task is a task of training."""
+    tasks = getattr(env, "tasks", None)
+    return {name: getattr(tasks, name, None) for name in ("split_hash", "disjoint")}
 
 
 def choose_lifetimes(

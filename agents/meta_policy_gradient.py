@@ -27,6 +27,7 @@ from metarl.agents.policies import (
 from metarl.agents.policy_adaptation import (
     PolicyAdaptation,
     Valued,
+    chosen_by_task,
     for_each_task,
     policy_params,
 )
@@ -39,8 +40,12 @@ from metarl.agents.rollouts import (
     make_world,
     rollout,
 )
+from metarl.gradients import NonFinite
 from metarl.tasks import over_tasks
 from metarl.training import Batch
+
+NO_SCALE = 1e-7
+"""Advantages whose standard deviation is below this are all 0, up to rounding."""
 
 
 class MetaPolicyGradientTraining:
@@ -118,6 +123,11 @@ class MetaPolicyGradientTraining:
         return self._batch(data, raw, self._collection_metrics(raw, stages), diverged)
 
     @property
+    def trajectories(self) -> int:
+        """Per task and inner step, in training and where an evaluation says nothing else."""
+        return self.config.sampling.trajectories
+
+    @property
     def _num_diverged(self) -> int:
         return getattr(self.env, "num_diverged", 0)
 
@@ -169,16 +179,21 @@ class MetaPolicyGradientTraining:
         rngs: list[np.random.Generator],
         inner_steps: int,
         query: list[dict] | None = None,
+        *,
+        lenient: bool = False,
     ) -> tuple[list[Trajectories], list[Valued], dict[str, Tensor]]:
         """Trajectories before and after each inner step, what they were worth, and the adapted parameters.
 
         Those after the last step are of the tasks `query` (unset, of the same tasks).
+
+        Raises:
+            NonFinite: An inner step led to what is not finite, and `lenient` is false; else it is not taken.
         """
         params = for_each_task(dict(self.module.named_parameters()), len(tasks))
         raw, stages = [], []
         for step in range(inner_steps + 1):
             if step > 0:
-                params = self.adaptation.step_tasks(params, stages[-1], step - 1)
+                params = self._stepped(params, stages[-1], step - 1, lenient)
             if step == inner_steps and query is not None:
                 tasks = query
             policy = policy_params(params)
@@ -186,8 +201,22 @@ class MetaPolicyGradientTraining:
             stages.append(self.adaptation.value_tasks(params, raw[-1], self.config.sampling))
         return raw, stages, params
 
+    def _stepped(
+        self, params: dict[str, Tensor], valued: Valued, step: int, lenient: bool
+    ) -> dict[str, Tensor]:
+        """An inner step of all tasks; those that it breaks stay as they are if `lenient`."""
+        stepped = self.adaptation.step_tasks(params, valued, step)
+        finite = self.adaptation.finite(stepped, valued)
+        if not lenient and not finite.all():
+            raise NonFinite(f"the policy after inner step {step + 1}")
+        return chosen_by_task(finite, stepped, params)
+
     def _score_weights(self, query: Valued) -> Tensor:
-        """Return after adaptation less the other tasks' mean, in the outer surrogate's unit: shape (T,)."""
+        """Return after adaptation less the other tasks' mean, in the outer surrogate's unit: shape (T,).
+
+        The unit is what a task's advantages were divided by; where they are all 0, the tasks' mean, and where those of
+        all tasks are, there are no weights.
+        """
         returns_T = query["returns"][:, :, 0].mean(-1)
         total = distributed.sum_(returns_T.sum())
         others = max(self.config.sampling.tasks - 1, 1)
@@ -195,7 +224,11 @@ class MetaPolicyGradientTraining:
             (total - returns_T) / others if self.config.sampling.tasks > 1 else torch.zeros_like(returns_T)
         )
         length_T = query["mask"].sum((-2, -1)) / query["mask"].shape[1]
-        return (returns_T - baseline_T) / (query["advantage_scale"] * length_T)
+        scale_T = query["advantage_scale"]
+        mean = distributed.sum_(scale_T.sum()) / self.config.sampling.tasks
+        scale_T = torch.where(scale_T < NO_SCALE, mean, scale_T)
+        weights_T = (returns_T - baseline_T) / (scale_T * length_T)
+        return torch.where(scale_T < NO_SCALE, 0.0, weights_T)
 
     def _collection_metrics(self, raw: list[Trajectories], stages: list[Valued]) -> dict[str, float]:
         metrics = {
@@ -355,7 +388,7 @@ class MetaPolicyGradientTraining:
     def returns_after_adapting(
         self, tasks: list[dict], rng: np.random.Generator, inner_steps: int, trajectories: int | None = None
     ) -> np.ndarray:
-        """Adapt to each task by itself, on fresh trajectories at every inner step.
+        """Adapt to each task by itself, on fresh trajectories at every inner step; one that breaks down is not taken.
 
         Args:
             tasks: Any tasks of the world.
@@ -366,9 +399,9 @@ class MetaPolicyGradientTraining:
         Returns:
             Mean undiscounted return before adaptation and after each inner step, shape (tasks, inner_steps + 1).
         """
-        env = self._make_env(len(tasks) * (trajectories or self.config.sampling.trajectories))
+        env = self._make_env(len(tasks) * (trajectories or self.trajectories))
         try:
-            raw = self._adapt_and_act(env, tasks, rng.spawn(len(tasks)), inner_steps)[0]
+            raw = self._adapt_and_act(env, tasks, rng.spawn(len(tasks)), inner_steps, lenient=True)[0]
         finally:
             env.close()
         return torch.stack([each.returns().mean(-1) for each in raw], dim=-1).cpu().numpy()

@@ -208,6 +208,18 @@ class PolicyAdaptation:
         return over_tasks(task, how=how)({}, (params, valued))[1]
 
     @torch.no_grad()
+    def finite(self, params: dict[str, Tensor], valued: Valued) -> Tensor:
+        """Of which tasks all parameters are finite, and so is what the policy does where it was: shape (T,).
+
+        Args:
+            params: Every tensor with a leading axis T.
+            valued: Trajectories, every tensor with a leading axis T.
+        """
+        mean, log_std = torch.vmap(self.distribution)(params, valued)
+        numbers = (*params.values(), mean, log_std.exp())
+        return torch.stack([each.flatten(1).isfinite().all(1) for each in numbers]).all(0)
+
+    @torch.no_grad()
     def value_tasks(
         self,
         params: dict[str, Tensor],
@@ -241,6 +253,14 @@ def policy_params(params: dict[str, Tensor]) -> dict[str, Tensor]:
     """The policy's own parameters, by the names that its module has for them."""
     return {
         name.removeprefix("policy."): value for name, value in params.items() if name.startswith("policy.")
+    }
+
+
+def chosen_by_task(chosen: Tensor, params: dict[str, Tensor], others: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters of the tasks that are chosen, (T,), and the others of the rest."""
+    return {
+        name: torch.where(chosen.view(-1, *[1] * (value.dim() - 1)), value, others[name])
+        for name, value in params.items()
     }
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from metarl.agents.policies import GaussianPolicy, ObservationNormalizer, log_probability
+from metarl.gradients import NonFinite
 
 
 @dataclass
@@ -275,6 +276,9 @@ def rollout(
 
     Returns:
         Trajectories on the policy's device.
+
+    Raises:
+        NonFinite: An action is no number.
     """
     T, H = len(tasks), env.horizon
     B = env.num_envs // T
@@ -296,7 +300,10 @@ def rollout(
             running_TB1 = torch.from_numpy(alive).reshape(T, B, 1).to(device)
             remembered = [torch.where(running_TB1, *pair) for pair in zip(after, remembered, strict=True)]
         action_TBA = mean_TBA + log_std_TBA.exp() * noise_TBA
-        obs, reward, terminated, truncated, _ = env.step(action_TBA.reshape(T * B, A).cpu().numpy())
+        actions = action_TBA.reshape(T * B, A).cpu().numpy()
+        if np.isnan(actions).any():
+            raise NonFinite("an action of the policy")
+        obs, reward, terminated, truncated, _ = env.step(actions)
         rewards_TB = torch.from_numpy(np.asarray(reward, dtype=np.float32)).reshape(T, B)
         mask_TB = torch.from_numpy(alive.astype(np.float32)).reshape(T, B)
         kept.append((raw_TBD, seen_TBD, action_TBA, rewards_TB, mask_TB, mean_TBA, log_std_TBA))

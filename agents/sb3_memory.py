@@ -20,7 +20,16 @@ from metarl.agents.lives import Lives, episode_seeds, lifetime_metrics
 from metarl.agents.recurrent_ppo import RecurrentPPOConfig
 from metarl.agents.rollouts import draw_lifetimes, draw_tasks, make_world, one_torch_thread
 from metarl.agents.sb3_sequences import SequenceBuffer, SequencePolicy
-from metarl.agents.sb3_training import Draw, ScaledRewards, Whitened, collect, has_lifetimes, ready
+from metarl.agents.sb3_training import (
+    Draw,
+    ScaledRewards,
+    Whitened,
+    check_rollout,
+    collect,
+    divergence_named,
+    has_lifetimes,
+    ready,
+)
 from metarl.training import Batch
 
 
@@ -58,6 +67,8 @@ class MemoryTraining:
         draw: Draws the tasks of training; unset, lifetimes where the world has them, else any tasks.
     """
 
+    trajectories = 20
+    """Lifetimes of each task in an evaluation, where nothing else is said."""
     methods = ("memory",)
     """Ways to live a lifetime: keeping the memory from episode to episode."""
 
@@ -76,6 +87,7 @@ class MemoryTraining:
         self.env = self._lifetimes_env.env
         self._scheduled = draw is None and has_lifetimes(self.env)
         first = self._draw(config.environments, np.random.default_rng(0))  # the learner resets once to no end
+        check_rollout(config.environments, len(first[0]) * self.env.horizon)
         self._lifetimes_env.begin(first, np.zeros((len(first[0]), len(first))))
         self.model = ready(
             RecurrentPPO(
@@ -101,7 +113,7 @@ class MemoryTraining:
                     "share_features_extractor": False,
                     "lstm_hidden_size": config.memory,
                 },
-                seed=experiment.seed,
+                seed=experiment.seed % 2**32,
                 device=device,
             ),
             config.initial_action,
@@ -149,6 +161,7 @@ class MemoryTraining:
         metrics = {f"eval/return_{e}": float(each) for e, each in enumerate(returns)}
         return metrics if len(returns) == 1 else metrics | {"eval/gain": float(returns[-1] - returns[0])}
 
+    @divergence_named()
     @one_torch_thread()
     def live(
         self,
@@ -202,6 +215,6 @@ class MemoryTraining:
         Returns:
             Mean undiscounted return of every episode, shape (tasks, inner_steps + 1).
         """
-        num = trajectories or 20
+        num = trajectories or self.trajectories
         lives = self.live([[task] * (inner_steps + 1) for task in tasks for _ in range(num)], rng)
         return lives.returns.reshape(len(tasks), num, inner_steps + 1).mean(1)

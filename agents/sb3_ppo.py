@@ -20,7 +20,9 @@ from metarl.agents.sb3_training import (
     PPOUpdate,
     ScaledRewards,
     Whitened,
+    check_rollout,
     collect,
+    divergence_named,
     draw_episodes,
     has_lifetimes,
     ready,
@@ -42,6 +44,8 @@ class PPOTraining:
         draw: Draws the tasks of training; unset, those of random episodes of lifetimes, or any.
     """
 
+    trajectories = 20
+    """Of each task in an evaluation, where nothing else is said."""
     methods = ("none", "tracking")
     """Ways to live a lifetime: by the trained policy throughout, or learning by PPO after every episode."""
 
@@ -53,6 +57,7 @@ class PPOTraining:
         self._world = (experiment.world, config.horizon, experiment.world_options)
         self._evaluation_tasks = experiment.evaluation_tasks
         self.env = self._make_env(config.environments, autoreset=True)
+        check_rollout(config.environments, self.env.horizon)
         self._sb3_env = ScaledRewards(self.env.as_sb3(), config.reward_scale)
         self.model = ready(
             PPO(
@@ -72,7 +77,7 @@ class PPOTraining:
                     "features_extractor_class": Whitened,
                     "log_std_init": math.log(config.initial_std),
                 },
-                seed=experiment.seed,
+                seed=experiment.seed % 2**32,
                 device=device,
             ),
             config.initial_action,
@@ -126,6 +131,7 @@ class PPOTraining:
         finally:
             env.close()
 
+    @divergence_named()
     @one_torch_thread()
     def returns_after_adapting(
         self,
@@ -139,7 +145,7 @@ class PPOTraining:
         Returns:
             Shape (tasks, 1), whatever `inner_steps` is.
         """
-        trajectories = trajectories or 20
+        trajectories = trajectories or self.trajectories
         env = self._make_env(len(tasks) * trajectories)
         torch.manual_seed(int(rng.integers(2**31)))
         obs, _ = env.reset(

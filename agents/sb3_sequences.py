@@ -75,7 +75,8 @@ class SequenceBuffer(RecurrentRolloutBuffer):
         """Minibatches of whole sequences, shuffled by numpy's global generator.
 
         Args:
-            batch_size: Steps, rounded down to whole sequences; unset, everything.
+            batch_size: Steps, rounded down to whole sequences; unset, everything. A minibatch with one step that is not
+                masked, whose advantages have no spread to be divided by, is joined to the next or the one before.
         """
         steps = {
             name: self._sequences(getattr(self, name))
@@ -95,8 +96,14 @@ class SequenceBuffer(RecurrentRolloutBuffer):
         num = len(steps["mask"])
         order = np.random.permutation(num)  # noqa: NPY002  as the buffers of Stable-Baselines3 do
         size = num if batch_size is None else max(batch_size // self.unroll, 1)
-        for first in range(0, num, size):
-            rows = torch.from_numpy(order[first : first + size])
+        lengths = steps["mask"].sum(1).cpu().numpy()
+        parts: list[np.ndarray] = []
+        for rows in (order[first : first + size] for first in range(0, num, size)):
+            if parts and min(lengths[rows].sum(), lengths[parts[-1]].sum()) < 2:
+                parts[-1] = np.concatenate([parts[-1], rows])
+            else:
+                parts.append(rows)
+        for rows in map(torch.from_numpy, parts):
             yield self._minibatch(
                 {name: each[rows] for name, each in steps.items()}, [x[:, rows] for x in states]
             )

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from metarl.agents.policies import ObservationNormalizer
 from metarl.agents.rollouts import draw_lifetimes, draw_tasks, one_torch_thread
+from metarl.gradients import NonFinite
 from metarl.training import Batch
 
 EPOCHS = "epochs"
@@ -72,6 +73,34 @@ class Whitened(BaseFeaturesExtractor):
         return self.normalizer(observations)
 
 
+@contextmanager
+def divergence_named() -> Iterator[None]:
+    """Says what diverged where torch refuses a distribution whose mean or standard deviation is no number.
+
+    Raises:
+        NonFinite: It is refused.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "of distribution Normal" not in str(error):
+            raise
+        raise NonFinite("mean or standard deviation of the policy's actions") from error
+
+
+def check_rollout(environments: int, steps: int) -> None:
+    """Refuse rollouts of one step, whose advantages have no spread to be divided by.
+
+    Raises:
+        ValueError: They are.
+    """
+    if environments * steps < 2:
+        raise ValueError(
+            f"environments={environments} with {steps} step in each gives rollouts of 1 step, expected 2 or more: "
+            "raise --environments or --horizon"
+        )
+
+
 def ready(model: OnPolicyAlgorithm, initial_action: Sequence[float] = ()) -> OnPolicyAlgorithm:
     """A learner that logs nowhere by itself and need not be told to `learn`.
 
@@ -95,6 +124,7 @@ def ready(model: OnPolicyAlgorithm, initial_action: Sequence[float] = ()) -> OnP
     return model
 
 
+@divergence_named()
 @one_torch_thread()
 def collect(model: OnPolicyAlgorithm, env: VecEnv) -> Batch:
     """Fill the learner's rollout buffer, all simulations starting anew; then take in the observations' statistics.
@@ -104,6 +134,9 @@ def collect(model: OnPolicyAlgorithm, env: VecEnv) -> Batch:
     Args:
         model: The learner.
         env: Its worlds, seeded and with their tasks set.
+
+    Raises:
+        NonFinite: What the policy does is no number.
     """
     model._last_obs = env.reset()
     model._last_episode_starts = np.ones(env.num_envs, dtype=bool)
@@ -163,9 +196,14 @@ class PPOUpdate:
         self.model = model
         self.seed = 0
 
+    @divergence_named()
     @one_torch_thread()
     def update(self, loss: Callable[[], Any]) -> dict[str, float]:
-        """Minibatch epochs on the rollout buffer; `loss` is not called."""
+        """Minibatch epochs on the rollout buffer; `loss` is not called.
+
+        Raises:
+            NonFinite: The policy diverged in one of them.
+        """
         with shuffling(self.seed):
             self.model.train()
         return {name: float(value) for name, value in self.model.logger.name_to_value.items()}

@@ -44,6 +44,7 @@ class SelfPlayTraining:
         kind = PPOTraining if config.body == "mlp" else MemoryTraining
         self.learner: Any = kind(experiment, config.learner, device, self.draw)
         self.env, self.methods = self.learner.env, self.learner.methods
+        self.trajectories = self.learner.trajectories
         if getattr(self.env.tasks, "keys", ()) != ("opponent", "version"):
             raise ValueError(
                 f"self-play needs a world whose tasks are opponents, such as metarl/RoboSumo-Ant-vs-Ant-v0; "

@@ -25,7 +25,8 @@ from metarl.agents.lives import Lives, Watched, episode_seeds
 from metarl.agents.policies import GaussianPolicy, kl_divergence
 from metarl.agents.ppo import TrackingConfig
 from metarl.agents.rollouts import Trajectories, one_torch_thread, rollout
-from metarl.agents.sb3_training import shuffling
+from metarl.agents.sb3_training import divergence_named, shuffling
+from metarl.gradients import NonFinite
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ def live(
 ) -> Lives:
     """Live lifetimes side by side: physics and policies all at once, updates one lifetime after another.
 
+    An update after which a policy or its divergence from the trained one is not finite is not taken.
+
     Args:
         model: As it was trained; not changed.
         env: T simulations, as `metarl.agents.rollouts.make_world` gives them.
@@ -147,10 +150,10 @@ def live(
     """
     T, E = len(lifetimes), len(lifetimes[0])
     seeds, rngs, shuffles = episode_seeds(rng, T, E), rng.spawn(T), rng.spawn(T)
-    copies = [copied(model.policy) if config else model.policy for _ in lifetimes]
+    policies = [model.policy] * T
     policy, watched = as_gaussian(model), Watched(env)
     normalizer = model.policy.features_extractor.normalizer
-    start = params = stacked(copies)
+    start = params = stacked(policies)
     returns, kl = (np.full((T, E), np.nan) for _ in range(2))
     measures: dict[str, np.ndarray] = {}
     actions = []
@@ -163,13 +166,31 @@ def live(
         if keep_actions:
             actions.append(lived.first_actions(env.horizon))
         if config and e + 1 < E:
-            for i, episode in enumerate(_episodes(lived, watched, reward_scale)):
-                update(model, copies[i], episode, config, int(shuffles[i].integers(2**31)))
-            params = stacked(copies)
+            learning = zip(policies, _episodes(lived, watched, reward_scale), shuffles, strict=True)
+            tried = [
+                _learned(model, each, episode, config, int(shuffle.integers(2**31)))
+                for each, episode, shuffle in learning
+            ]
+            finite = _divergence(policy, start, stacked(tried), lived).isfinite().tolist()
+            policies = [new if good else old for new, old, good in zip(tried, policies, finite, strict=True)]
+            params = stacked(policies)
             kl[:, e + 1] = _divergence(policy, start, params, lived).cpu().numpy()
     if config:
         measures["inner_kl"] = kl
     return Lives(returns, measures, np.stack(actions, axis=1) if keep_actions else None)
+
+
+def _learned(
+    model: PPO, policy: ActorCriticPolicy, episode: Episode, config: TrackingConfig, seed: int
+) -> ActorCriticPolicy:
+    """A copy that has learned from an episode; the policy itself where that diverged."""
+    learner = copied(policy)
+    try:
+        with divergence_named():
+            update(model, learner, episode, config, seed)
+    except NonFinite:
+        return policy
+    return learner
 
 
 def _episodes(lived: Trajectories, watched: Watched, reward_scale: float) -> list[Episode]:

@@ -35,6 +35,9 @@ class Algorithm(Protocol):
             rng: A fresh generator for this iteration, the same on every rank. Draw what concerns all tasks
                 first, then work on `distributed.share(num_tasks)` of them. Torch's own generators are seeded
                 alike.
+
+        Raises:
+            NonFinite: What acts is infinite or no number; training ends as diverged.
         """
         ...
 

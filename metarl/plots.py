@@ -185,7 +185,8 @@ def read_curves(runs: Iterable[Run | str | Path], tags: Sequence[str] = ()) -> l
 def names_of(runs: Sequence[Run]) -> list[str]:
     """What each of several runs is called: its agent, its world if there are several, and in what its settings differ.
 
-    Runs that differ in nothing but the seed have one name; so have those of which one was trained for longer.
+    Whether a run started from another counts as a setting; from which one does not. Runs that differ in nothing but the
+    seed have one name; so have those of which one was trained for longer.
     """
     worlds = [str(run.info.get("world")).removeprefix("metarl/") for run in runs]
     agents = [str(run.info.get("agent")) for run in runs]
@@ -193,6 +194,7 @@ def names_of(runs: Sequence[Run]) -> list[str]:
         {
             **run.config.get("config", {}),
             **{k: v for k, v in run.config.get("experiment", {}).items() if k not in NO_DIFFERENCE},
+            "trained": _beginning(run),
         }
         for run in runs
     ]
@@ -201,6 +203,11 @@ def names_of(runs: Sequence[Run]) -> list[str]:
         agent + (f" on {world}" if len(set(worlds)) > 1 else "") + (f" ({text})" if text else "")
         for agent, world, text in zip(agents, worlds, unlike, strict=True)
     ]
+
+
+def _beginning(run: Run) -> str:
+    started = run.config.get("experiment", {}).get("start_from") is not None
+    return "from another run" if started else "from scratch"
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

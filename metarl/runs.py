@@ -235,8 +235,18 @@ class Run:
         Args:
             given: A new total, written down with whatever is noted next; None for that of before.
             usual: What the config says.
+
+        Raises:
+            ValueError: More than the new total is done already.
         """
+        from metarl import checkpoints
+
         if given is not None:
+            done = max((int(each.name[5:]) for each in checkpoints.complete(self.checkpoints)), default=0)
+            if given < done:
+                raise ValueError(
+                    f"got a total of {given:,} for {self.path}, which has done {done:,} already: expected that or more"
+                )
             self.info["total"] = given
         return int(self.info.get("total", usual))
 

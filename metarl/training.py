@@ -107,7 +107,7 @@ def train(
         The run, closed.
 
     Raises:
-        TrainingDiverged: a loss, gradient, parameter or buffer became infinite or no number.
+        TrainingDiverged: a loss, gradient, parameter, buffer or action became infinite or no number.
         ValueError: the checkpoint does not fit the module, the optimiser or the seed; or there are only damaged ones, or
             another process trains here.
         KeyboardInterrupt: a second Ctrl-C.
@@ -176,7 +176,8 @@ class _Loop:
     def run_until_done(self, stop: StopRequest, progress: Progress) -> bool:
         """Iterate; returns whether it was asked to stop before the end."""
         while self.position.steps < self.schedule.steps:
-            metrics = self._iterate()
+            with self._finite():
+                metrics = self._iterate()
             self.run.log(metrics, self.position.steps)
             progress.update(self.position.steps, metrics)
             stopping = distributed.any_true(stop.requested, self.device)
@@ -185,6 +186,15 @@ class _Loop:
             if stopping:
                 return self.position.steps < self.schedule.steps
         return False
+
+    @contextmanager
+    def _finite(self) -> Iterator[None]:
+        """A number that is not finite, wherever in an iteration, ends the training."""
+        iteration = self.position.iteration + 1
+        try:
+            yield
+        except NonFinite as error:
+            raise TrainingDiverged(iteration, error.quantity, self.saved) from error
 
     def _due(self, every: int) -> bool:
         """Whether what is done each `every` iterations is due; always at the end."""
@@ -198,11 +208,8 @@ class _Loop:
         batch = self.algorithm.collect(generator(seed, iteration, "collect"))
         clock.append(time.perf_counter())
         generator(seed, iteration, "learn")
-        try:
-            learned = self.optimizer.update(lambda: self.algorithm.loss(batch.data))
-            check_finite(self.algorithm.module)
-        except NonFinite as error:
-            raise TrainingDiverged(iteration, error.quantity, self.saved) from error
+        learned = self.optimizer.update(lambda: self.algorithm.loss(batch.data))
+        check_finite(self.algorithm.module)
         clock.append(time.perf_counter())
         self.position = Position(iteration, self.position.steps + batch.steps, self.position.elapsed)
         metrics = _tagged("rollout", batch.metrics) | _tagged("train", {"iteration": iteration, **learned})

@@ -13,13 +13,13 @@ def is_users_mistake(error: BaseException) -> bool:
     """Whether an error is a message for the user, rather than a bug whose traceback is wanted.
 
     A message is what our own code raised on purpose (a `raise` statement in a module of metarl) as
-    ValueError, FileNotFoundError or ImportError, any error of Gymnasium's own, such as an unknown world, and what the
-    system says of a file or folder: that it is none, or may not be written.
+    ValueError, FileNotFoundError, ImportError or ArithmeticError (a number is not finite), any error of Gymnasium's own,
+    such as an unknown world, and what the system says of a file or folder: that it is none, or may not be written.
     A ValueError that numpy or torch raised on the way is a bug.
     """
     if isinstance(error, gymnasium.error.Error) or _about_a_file(error):
         return True
-    messages = (ValueError, FileNotFoundError, ImportError)
+    messages = (ValueError, FileNotFoundError, ImportError, ArithmeticError)
     return isinstance(error, messages) and _raised_by_us(error.__traceback__)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl.commands.flags import json_mapping
-from metarl.commands.runs import runs_in
+from metarl.commands.runs import runs_in, tell_of_shared_tasks
 
 
 def evaluate_lifetimes(options: Any) -> int:
@@ -48,6 +48,7 @@ def evaluate_lifetimes(options: Any) -> int:
                 f"games of {label}: {', '.join(f'{100 * part:.0f} % {how}' for how, part in share.items())}"
             )
         print()
+    tell_of_shared_tasks(found[0].protocol)
     for each in trained:
         print(f"scores: {each.path / 'lifetimes.json'}")
     world = str(trained[0].experiment.world).removeprefix("metarl/")

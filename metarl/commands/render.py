@@ -50,6 +50,8 @@ def render(arguments: list[str]) -> int:
     task = None if options.task is None else json_mapping(options.task, "--task")
     if options.lifetime is None and options.method is not None:
         raise ValueError("--method goes with --lifetime")
+    if options.inner_steps != Render.inner_steps and not (options.lifetime is None and options.world is None):
+        raise ValueError("--inner-steps goes without --lifetime and --world: they show no before and after")
     if options.world is not None:
         if options.lifetime is not None:
             raise ValueError("--lifetime shows a run's agent; name a run instead of --world")

@@ -1,5 +1,6 @@
 """`metarl evaluate` and `metarl plot`: what a run came to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -86,9 +87,16 @@ def evaluate(arguments: list[str]) -> int:
         seed=options.seed,
         quiet=options.quiet,
     )
-    print(found.table())
-    print(f"\nscores: {trained.path / 'evaluation.json'}")
+    print(f"{found.table()}\n")
+    tell_of_shared_tasks(found.protocol)
+    print(f"scores: {trained.path / 'evaluation.json'}")
     return 0
+
+
+def tell_of_shared_tasks(protocol: Mapping[str, Any]) -> None:
+    """Print that an evaluation's test tasks were trained on, where that is so."""
+    if protocol.get("split") == "test" and protocol.get("disjoint") is False:
+        print("note: the test tasks are those of training; this world keeps none apart\n")
 
 
 def _refuse_flags_of_lifetimes(options: Evaluate) -> None:
@@ -108,6 +116,9 @@ def plot(arguments: list[str]) -> int:
     )
     if not options.runs:
         raise ValueError("plot needs a run, e.g. `metarl plot runs/CheetahDir-v0/promp`")
+
+    if options.tags and options.kind != "learning":
+        raise ValueError(f"--tags goes with --kind learning, got --kind {options.kind}")
 
     from metarl import plots
 

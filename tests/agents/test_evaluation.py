@@ -42,3 +42,8 @@ def test_table_has_a_column_per_inner_step():
     assert len(lines) == 2 + 3
     assert "before" in lines[0]
     assert "after 1" in lines[0]
+
+
+def test_one_repeat_has_no_interval():
+    judged = Evaluation(np.array([[[1.0, 3.0]]]), [{"velocity": 1.0}], {})
+    assert judged.table().splitlines()[-1].split("|")[2:4] == [" 1.0 [-] ", " 3.0 [-] "]

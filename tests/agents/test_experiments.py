@@ -1,5 +1,6 @@
 """Every agent end to end on a small world: train, resume, evaluate, act, adapt."""
 
+import warnings
 from dataclasses import replace
 
 import gymnasium
@@ -14,7 +15,11 @@ from metarl.agents.experiment import Experiment
 from metarl.agents.experiments import open_run, outer_optimizer, resume, train
 from metarl.agents.meta_policy_gradient import MetaPolicyGradientTraining
 from metarl.agents.rollouts import make_world
-from metarl.training import generator
+from metarl.cli import main
+from metarl.commands.errors import is_users_mistake
+from metarl.configs import read_json
+from metarl.gradients import NonFinite
+from metarl.training import TrainingDiverged, generator
 
 WORLD = "metarl/PointNavigation-v0"
 SMALL = SamplingConfig(tasks=3, trajectories=4, horizon=10)
@@ -201,3 +206,71 @@ def test_the_world_is_unknown():
 def test_a_horizon_among_the_worlds_options_is_refused():
     with pytest.raises(ValueError, match=r"--sampling\.horizon"):
         Experiment("metarl/CheetahDir-v0", world_options={"horizon": 5})
+
+
+def test_an_evaluation_says_what_it_judged_and_whether_tasks_were_kept_apart(tmp_path, capsys):
+    for world, disjoint in (("metarl/CheetahDir-v0", False), (WORLD, True)):
+        run = train("promp", experiment(tmp_path, 1, world), small("promp"), quiet=True)
+        assert main(["evaluate", str(run.path), "--tasks", "2", "--repeats", "2", "--quiet"]) == 0
+        assert ("note: the test tasks are those of training" in capsys.readouterr().out) != disjoint
+        assert main(["evaluate", str(run.path), "--split", "train", "--repeats", "2", "--quiet"]) == 0
+        assert "note:" not in capsys.readouterr().out
+        protocol = read_json(run.path / "evaluation.json")["protocol"]
+        assert (protocol["disjoint"], protocol["trajectories"]) == (disjoint, 4)
+    assert run.evaluate(tasks=1, repeats=1, trajectories=2, quiet=True).protocol["trajectories"] == 2
+    ppo = train("ppo", experiment(tmp_path, 1), small("ppo"), quiet=True)
+    assert ppo.evaluate(tasks=1, repeats=1, quiet=True).protocol["trajectories"] == 20
+
+
+def diverged(agent, tmp_path, config, **changes):
+    with pytest.raises(TrainingDiverged) as raised:
+        train(agent, experiment(tmp_path, 2000, **changes), config, quiet=True)
+    run = open_run(raised.value.checkpoint.parent.parent)
+    assert run.run.info["reason"] == "diverged"
+    return run, raised.value
+
+
+def test_an_inner_step_that_breaks_down_ends_training_and_is_not_taken_in_an_evaluation(tmp_path):
+    config = small("promp")
+    config = replace(config, inner=replace(config.inner, lr=1e30))
+    run, error = diverged("promp", tmp_path, config)
+    assert (error.iteration, error.quantity) == (1, "the policy after inner step 1")
+    scores = run.evaluate(tasks=2, repeats=1, inner_steps=2, quiet=True).scores
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("agent", ["ppo", "recurrent-ppo"])
+def test_ppo_that_diverges_says_what_and_where(agent, tmp_path):
+    _, error = diverged(agent, tmp_path, replace(small(agent), lr=1e30))
+    assert error.quantity == "mean or standard deviation of the policy's actions"
+    assert error.iteration == 1
+
+
+def test_actions_that_are_no_numbers_are_a_message():
+    algorithm = MetaPolicyGradientTraining(WORLD, small("promp"))
+    algorithm.module.policy.log_std.data.fill_(float("nan"))
+    with pytest.raises(NonFinite, match="an action of the policy is not finite") as raised:
+        algorithm.collect(generator(0, 1, "collect"))
+    assert is_users_mistake(raised.value)
+
+
+@pytest.mark.parametrize("agent", ["ppo", "recurrent-ppo"])
+def test_rollouts_of_one_step_are_refused_and_large_seeds_are_not(agent, tmp_path):
+    config = replace(small(agent), environments=1, horizon=1)
+    with pytest.raises(ValueError, match="environments=1 with 1 step in each"):
+        train(agent, experiment(tmp_path, 1), config, quiet=True)
+    large = Experiment(WORLD, steps=1, seed=2**32 + 5, out=str(tmp_path), evaluate_every=0)
+    assert train(agent, large, small(agent), quiet=True).run.info["reason"] == "finished"
+
+
+def test_a_run_goes_on_with_at_least_what_it_has_done_and_tells_of_other_tasks(tmp_path):
+    run = train("ppo", experiment(tmp_path, 80), small("ppo"), quiet=True)
+    with pytest.raises(ValueError, match=r"got a total of 79 .* has done 80 already"):
+        resume(run.path, steps=79, quiet=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        run = resume(run.path, steps=120, quiet=True)
+    assert run.run.info["total"] == 120
+    run.run.note(split_hash="another")
+    with pytest.warns(UserWarning, match=r"the tasks of .* have changed"):
+        resume(run.path, steps=160, quiet=True)

@@ -71,5 +71,7 @@ def test_agents_play_games_against_an_opponent_that_goes_on_training(tmp_path, c
     assert by_quarters(found, 2).table().startswith("**opponent self**")
     assert main(["evaluate", str(run.path), "--lifetimes", "2"]) == 0
     said = capsys.readouterr().out
+    assert found.protocol["disjoint"] is False
+    assert "note: the test tasks are those of training; this world keeps none apart\n\nscores:" in said
     for label in found.scores:
         assert f"games of {label}: 0 % won, 100 % lost" in said

@@ -181,6 +181,8 @@ def test_the_table_has_a_block_for_each_group():
     assert text.count("episode 1") == 1
     assert text.startswith("**x**")
     assert "| a      |  1 [1, 1] | 220 [200, 240] |" in text
+    text = LifetimeEvaluation({"a": scores[:, :1]}, ["x"], protocol()).table()
+    assert "1.000 [-] | 200.000 [-]" in text  # one lifetime has no interval
     alone = LifetimeEvaluation({"a": scores}, ["all"], protocol()).table()
     assert alone.startswith("| method")
 

@@ -15,7 +15,8 @@ from metarl.agents.lives import episode_seeds
 from metarl.agents.rollouts import make_world
 from metarl.agents.sb3_memory import MemoryTraining
 from metarl.agents.sb3_sequences import SequencePolicy
-from metarl.training import generator
+from metarl.agents.sb3_training import shuffling
+from metarl.training import check_finite, generator
 
 POINT = "metarl/PointNavigation-v0"
 GOALS = [[{"goal": [0.1 * e, 0.2 * i]} for e in range(3)] for i in range(2)]
@@ -235,3 +236,16 @@ def test_rl2_learns_to_use_what_it_found_out():
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         replace(preset("rl2"), **wrong)
+
+
+def test_no_minibatch_has_a_single_step():
+    """Of 9 steps in sequences of 8 the second has one that is not filled up; each sequence would be a minibatch."""
+    trained = training("recurrent-ppo", horizon=9, episodes=1, unroll=8, batch_size=8)
+    trained.collect(generator(3, 1, "collect"))
+    for seed in range(10):
+        with shuffling(seed):
+            lengths = [int(each.mask.sum()) for each in trained.model.rollout_buffer.get(8)]
+        assert sum(lengths) == 3 * 9
+        assert min(lengths) > 1
+    trained.optimizer.update(None)
+    check_finite(trained.module)

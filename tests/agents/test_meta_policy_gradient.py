@@ -77,6 +77,10 @@ def test_score_weights_are_returns_less_the_other_tasks_mean_per_step_and_unit_o
     mask[:, 0, 8:] = 0  # 8 and 12 steps, 10 on average
     query = {"returns": returns, "mask": mask, "advantage_scale": torch.tensor([2.0, 1.0, 0.5])}
     torch.testing.assert_close(algorithm._score_weights(query), torch.tensor([-0.15, -0.15, 0.9]))
+    query["advantage_scale"] = torch.tensor([2.0, 1e-8, 1.0])  # no advantages in one task: the mean is 1
+    torch.testing.assert_close(algorithm._score_weights(query), torch.tensor([-0.15, -0.15, 0.45]))
+    query["advantage_scale"] = torch.full((3,), 1e-8)
+    assert algorithm._score_weights(query).tolist() == [0, 0, 0]
 
 
 def test_the_divergence_of_every_inner_step_is_a_penalty():
@@ -208,3 +212,19 @@ def test_the_gain_is_the_last_return_less_the_first(monkeypatch):
     monkeypatch.setattr(algorithm, "returns_after_adapting", lambda *_: returns)
     metrics = algorithm.evaluate(np.random.default_rng(0))
     assert metrics == {"eval/return_0": 1.0, "eval/return_1": 1.0, "eval/return_2": 4.0, "eval/gain": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("inner", {"adapted": "context"}),
+        ("inner", {"step_sizes": "tensor"}),
+        ("outer", {"score_terms": True}),
+        ("outer", {"entropy": 0.1}),
+    ],
+)
+def test_what_reptile_would_ignore_is_refused(part, changes):
+    config = replace(preset("reptile"), policy=replace(preset("reptile").policy, context_size=2))
+    ((name, _),) = changes.items()
+    with pytest.raises(ValueError, match=f"{part}.{name}=.* with outer.step='reptile', expected"):
+        replace(config, **{part: replace(getattr(config, part), **changes)})

@@ -1,4 +1,4 @@
-"""What an agent's name stands for: the settings of the papers, and those that PPO is told."""
+"""What an agent's name stands for: its settings, and those that PPO is told."""
 
 from dataclasses import replace
 
@@ -41,7 +41,7 @@ def test_every_agent_is_in_one_of_the_tables():
 
 
 @pytest.mark.parametrize("agent", META)
-def test_a_meta_policy_is_trained_as_its_paper_says(agent):
+def test_a_meta_policy_is_trained_as_its_row_says(agent):
     config = preset(agent)
     assert isinstance(config, MetaPolicyGradient)
     inner, outer = config.inner, config.outer
@@ -60,7 +60,7 @@ def test_a_meta_policy_is_trained_as_its_paper_says(agent):
 
 
 @pytest.mark.parametrize("agent", PPO)
-def test_ppo_is_trained_as_its_paper_says(agent):
+def test_ppo_is_trained_as_its_row_says(agent):
     config = preset(agent)
     for each in (config.ppo, config.recurrent) if agent == "self-play" else (config,):
         assert PPO[agent] == (
@@ -69,7 +69,7 @@ def test_ppo_is_trained_as_its_paper_says(agent):
         )
 
 
-def test_the_trust_region_is_that_of_maml_and_the_discount_that_of_all():
+def test_the_trust_region_of_maml_and_the_discount_of_all():
     outer = preset("maml").outer
     assert (outer.max_kl, outer.cg_steps, outer.damping, outer.backtracks) == (0.01, 10, 1e-3, 15)
     for agent in META:

@@ -164,3 +164,10 @@ def test_tracking_learns_in_a_long_lifetime():
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="tracking"):
         TrackingConfig(**wrong)
+
+
+def test_an_update_that_breaks_down_is_not_taken():
+    training = trained(tracking=TrackingConfig(lr=1e30))
+    none, tracked = lived(training, "none"), lived(training, "tracking")
+    assert np.array_equal(none.returns, tracked.returns)
+    assert (tracked.measures["inner_kl"][:, 1:] == 0).all()

@@ -63,6 +63,16 @@ def test_runs_of_other_settings_get_lines_of_their_own(tmp_path):
     }
 
 
+def test_runs_from_scratch_and_from_another_run_get_lines_of_their_own(tmp_path):
+    for seed, start in ((1, None), (2, "runs/a"), (3, "runs/b")):
+        settings = {"experiment": {"world": "w", "seed": seed, "start_from": start}, "config": {}}
+        Run.create(tmp_path, "w", "promp", seed, settings).log({"other": 1.0}, 1)
+    assert {(curve.group, curve.seeds) for curve in read_curves([tmp_path], ["other"])} == {
+        ("promp (trained from scratch)", 1),
+        ("promp (trained from another run)", 2),
+    }
+
+
 @pytest.mark.parametrize("out", ["", "curve"])
 def test_a_picture_needs_an_ending(tmp_path, out):
     make_runs(tmp_path / "runs", seeds=1)

@@ -106,6 +106,8 @@ class Diverging(Quadratic):
     def collect(self, rng):
         batch = super().collect(rng)
         self.now = self.module.count >= 24
+        if self.now and self.where == "action":
+            raise NonFinite("action")
         if self.now and self.where == "buffer":
             self.module.mean.fill_(float("inf"))
         return batch
@@ -120,10 +122,17 @@ class Diverging(Quadratic):
             loss = loss * 1e10
         return loss, metrics
 
+    def evaluate(self, rng):
+        if self.now and self.where == "evaluation":
+            raise NonFinite("action of the evaluation")
+        return super().evaluate(rng)
+
 
 @pytest.mark.parametrize(
     ("where", "quantity"),
     [
+        ("action", "action"),
+        ("evaluation", "action of the evaluation"),
         ("loss", "loss"),
         ("gradient", "gradient of rate"),
         ("buffer", "parameter or buffer mean"),
@@ -143,7 +152,7 @@ def test_divergence_names_iteration_quantity_and_last_good_checkpoint(where, qua
 
         algorithm.trouble = raise_step_size
     with pytest.raises(TrainingDiverged, match="iteration 6") as raised:
-        train(algorithm, optimizer, Schedule(4000, 0, checkpoint_every=2), run, quiet=True)
+        train(algorithm, optimizer, Schedule(4000, 0, evaluate_every=3, checkpoint_every=2), run, quiet=True)
     assert quantity in raised.value.quantity
     assert raised.value.iteration == 6
     assert raised.value.checkpoint == run.checkpoints / "step_000000160"
