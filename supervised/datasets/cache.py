@@ -62,7 +62,7 @@ def cached(
         what: Name of the data and everything that the outcome depends on, such as the size of images.
         sources: Files that are decoded, and folders with all that is in them.
         make: Decodes them.
-        also: What else the outcome depends on; what was made of other texts is replaced like what was made of other files.
+        also: What else the outcome depends on; what was made of others is replaced.
     """
     places = [source.resolve() for source in sources]
     start = f"{what.replace(' ', '-')}-{_short(map(str, places))}-"
