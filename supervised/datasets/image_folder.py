@@ -52,10 +52,17 @@ def shared_out(classes: list[str]) -> dict[str, list[str]]:
             "own: make 3 or more, and more than the ways of an episode in each split"
         )
     mixed = sorted(classes, key=lambda name: hashlib.sha256(name.encode()).digest())
-    held_out = {split: max(1, round(SHARES[split] * len(mixed))) for split in ("validation", "test")}
+    held_out = {
+        split: max(least, round(SHARES[split] * len(mixed))) for split, least in _least(mixed).items()
+    }
     first, second = held_out["validation"], sum(held_out.values())
     parts = {"train": mixed[second:], "validation": mixed[:first], "test": mixed[first:second]}
     return {split: sorted(names) for split, names in parts.items()}
+
+
+def _least(classes: list[str]) -> dict[str, int]:
+    """Classes that validation and test have in any case: two to choose between where two are left for training."""
+    return {"validation": 2 if len(classes) >= 6 else 1, "test": 2 if len(classes) >= 5 else 1}
 
 
 def _store(folder: Path, pictures: Mapping[str, list[str]], size: int) -> ClassStore:

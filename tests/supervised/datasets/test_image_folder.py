@@ -22,11 +22,28 @@ def test_every_class_is_in_one_split_whatever_the_order(names, random):
     assert shared_out(shuffled) == parts
 
 
-@given(st.integers(3, 500))
+@given(st.integers(10, 500))
 def test_splits_have_their_shares(number):
     parts = shared_out([f"class {each}" for each in range(number)])
     for split, share in {"train": 0.64, "validation": 0.16, "test": 0.2}.items():
         assert abs(len(parts[split]) - share * number) <= 1.01
+
+
+@pytest.mark.parametrize(
+    ("number", "sizes"),
+    [
+        (3, [1, 1, 1]),
+        (4, [2, 1, 1]),
+        (5, [2, 1, 2]),
+        (6, [2, 2, 2]),
+        (9, [5, 2, 2]),
+        (10, [6, 2, 2]),
+        (12, [8, 2, 2]),
+    ],
+)
+def test_few_classes_leave_two_to_choose_between(number, sizes):
+    parts = shared_out([f"class {each}" for each in range(number)])
+    assert [len(part) for part in parts.values()] == sizes
 
 
 def fill(folder, classes, images=3):
