@@ -1,6 +1,8 @@
-"""Files that are either the old ones or the new ones, never half of either."""
+"""Files that are either the old ones or the new ones, never half of either; and all files of a folder."""
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -52,3 +54,23 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def files_under(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """All files in a folder and in the folders within it, in no order; links are followed, in a circle only once.
+
+    Args:
+        folder: Where to look; what may not be read in it is passed over.
+        above: The folders that it was reached by.
+    """
+    real = folder.resolve()
+    if real in above:
+        return
+    entries: list[os.DirEntry[str]] = []
+    with suppress(FileNotFoundError, PermissionError), os.scandir(folder) as found:
+        entries += found
+    for entry in entries:
+        if entry.is_dir():
+            yield from files_under(folder / entry.name, above | {real})
+        elif entry.is_file():
+            yield folder / entry.name

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from metarl.configs import refuse_below, to_dict
 from metarl.names import unknown
 from metarl.schedule import Device
-from metarl.supervised.datasets import settled
+from metarl.supervised.datasets import data_root, settled
 from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.methods import METHODS, preset
 
@@ -130,6 +130,7 @@ class Job:
 
 def jobs(benchmark: Benchmark) -> Iterator[Job]:
     """Everything that is to be trained, method by method."""
+    root = None if benchmark.data_root is None else str(data_root(benchmark.data_root).resolve())
     for method in benchmark.names:
         for setting in benchmark.settings:
             way, shot = SETTINGS[setting]
@@ -149,7 +150,7 @@ def jobs(benchmark: Benchmark) -> Iterator[Job]:
                     evaluate_every=every,
                     checkpoint_every=every,
                     validation_episodes=benchmark.validation_episodes,
-                    data_root=benchmark.data_root,
+                    data_root=root,
                     image_size=benchmark.image_size,
                 )
                 yield Job(method, setting, seed, experiment, config)

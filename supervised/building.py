@@ -10,7 +10,8 @@ import torch
 from metarl.configs import from_dict
 from metarl.nn import BatchNorm
 from metarl.runs import Run
-from metarl.supervised.datasets import load, settled
+from metarl.supervised.class_store import ClassStore
+from metarl.supervised.datasets import DATASETS, data_root, load, settled
 from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.methods import build, preset
 from metarl.supervised.methods.method import Method
@@ -18,6 +19,8 @@ from metarl.supervised.task_kinds import Store
 
 VERB = "metarl fewshot train"
 """What a run is resumed by."""
+CLASS_NAMES = "class_names"
+"""The entry of a run's config with the names of its training classes."""
 
 
 def stored(run: Run) -> tuple[str, FewShotExperiment, Any]:
@@ -59,9 +62,11 @@ def built(
 
 
 def placed(experiment: FewShotExperiment) -> tuple[FewShotExperiment, str]:
-    """The experiment with a folder of data as an absolute path, and what the data are called in the run's path."""
-    data = settled(experiment.data)
-    return replace(experiment, data=data), Path(data).name
+    """The experiment with absolute paths to what it reads, and what the data are called in the run's path."""
+    data, root, start = settled(experiment.data), experiment.data_root, experiment.start_from
+    root = None if root is None else str(data_root(root).resolve())
+    start = None if start is None else str(Path(start).resolve())
+    return replace(experiment, data=data, data_root=root, start_from=start), Path(data).name
 
 
 def load_both(experiment: FewShotExperiment, device: torch.device) -> tuple[Store, Store]:
@@ -93,3 +98,45 @@ def load_split(
             f"{tuple(image)}; all splits need the same"
         )
     return store
+
+
+def classes_of_folder(experiment: FewShotExperiment, train: Store) -> dict[str, list[str]]:
+    """What a run's config keeps of a folder of class folders, which may grow: the names of its training classes."""
+    if experiment.data in DATASETS or not isinstance(train, ClassStore) or not train.has_pictures:
+        return {}
+    return {CLASS_NAMES: train.names}
+
+
+def check_same_classes(run: Run, train: Store) -> None:
+    """Refuse to go on training on other classes.
+
+    Raises:
+        ValueError: They are not those that the run began with.
+    """
+    had, names = run.config["classes"], run.config.get(CLASS_NAMES)
+    if train.num_classes == had and (names is None or names == train.names):
+        return
+    changed = "" if names is None else f", of which {len(set(names) & set(train.names))} are the same"
+    raise ValueError(
+        f"{run.path} was trained on {had} classes, but now its data have {train.num_classes} to train on{changed}: "
+        "put the data back as they were, or train anew. Folders train, validation and test keep every class in its split"
+    )
+
+
+def check_unseen(run: Run, store: Store, split: str) -> None:
+    """Refuse to judge by classes that were trained on, as where a folder has grown and was shared out anew.
+
+    Raises:
+        ValueError: A validation or test class is one of them, or a training class is not.
+    """
+    names = run.config.get(CLASS_NAMES)
+    if names is None or not isinstance(store, ClassStore):
+        return
+    seen = set(names)
+    wrong = [each for each in store.names if (each in seen) != (split == "train")]
+    if wrong:
+        raise ValueError(
+            f"{run.path}: {len(wrong)} {split} classes of its data were {'not ' if split == 'train' else ''}trained on, "
+            f"such as {', '.join(wrong[:3])}: put the data back as they were, or train anew. Folders train, validation "
+            "and test keep every class in its split"
+        )

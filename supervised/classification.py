@@ -47,7 +47,15 @@ def draw_labelled(store: ClassStore, number: int, generator: torch.Generator) ->
 def draw_batch(
     store: ClassStore, generator: torch.Generator, progress: float, *, batch: int, augment: str
 ) -> Labelled:
-    """This rank's part of a batch, its images changed at random; a stage's `draw`."""
+    """This rank's part of a batch, its images changed at random; a stage's `draw`.
+
+    Raises:
+        ValueError: Features are to be changed like images.
+    """
+    if augment != "none" and not store.has_pictures:
+        raise ValueError(
+            f"augment={augment!r} changes images, but the data are features: take augment 'none'"
+        )
     images, labels = draw_labelled(store, batch, generator)
     return distributed.part(Labelled(AUGMENTATIONS[augment](images, generator), labels))
 

@@ -18,7 +18,6 @@ from metarl.files import write_atomically
 from metarl.nn.convolution import low_precision
 from metarl.progress import Progress
 from metarl.provenance import measurement
-from metarl.supervised.building import load_split
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.datasets import SPLITS, features_file
 from metarl.supervised.fewshot_run import FewShotRun
@@ -69,9 +68,7 @@ def write_features(
     run = str(trained.path.resolve())
     _refuse_mixture(out, run, splits)
     device = devices.resolve(trained.experiment.device)
-    stores = {
-        split: load_split(trained.experiment, split, device, trained.run.config["image"]) for split in splits
-    }
+    stores = {split: trained.load(split, device) for split in splits}
     net, state = fixed_network(trained, next(iter(stores.values())))
     out.mkdir(parents=True, exist_ok=True)
     origin = {"run": run, "method": trained.name, "data": trained.experiment.data, "precision": precision}

@@ -12,7 +12,7 @@ from metarl.configs import write_json
 from metarl.memory import keep_freed_memory
 from metarl.progress import Progress
 from metarl.runs import Run
-from metarl.supervised.building import best_path, built, has_batch_norm, load_split, stored
+from metarl.supervised.building import best_path, built, check_unseen, has_batch_norm, load_split, stored
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.datasets import reference
 from metarl.supervised.ensemble import ensemble
@@ -151,7 +151,7 @@ class FewShotRun:
         device = devices.resolve(self.experiment.device)
         if device.type == "cpu":
             keep_freed_memory()
-        store = load_split(self.experiment, split, device, self.run.config["image"])
+        store = self.load(split, device)
         if isinstance(store, ClassStore) and protocol.way < 2:
             raise ValueError(f"way={protocol.way}, expected 2 or more classes to choose among")
         judged: dict[str, Judged] = {}
@@ -167,6 +167,20 @@ class FewShotRun:
         evaluation = FewShotEvaluation(judged, about)
         write_json(self.path / "evaluation.json", evaluation.to_json())
         return evaluation
+
+    def load(self, split: str, device: torch.device) -> Store:
+        """A split of the data that it was trained on.
+
+        Args:
+            split: `train`, `validation` or `test`.
+            device: Where the images shall lie.
+
+        Raises:
+            ValueError: They have another shape than those of training, or classes have moved from split to split.
+        """
+        store = load_split(self.experiment, split, device, self.run.config["image"])
+        check_unseen(self.run, store, split)
+        return store
 
     def _about(self, store: Store, split: str) -> dict[str, Any]:
         """Whose episodes are judged, and how it was trained."""

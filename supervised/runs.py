@@ -12,7 +12,16 @@ from metarl.configs import to_dict
 from metarl.memory import keep_freed_memory
 from metarl.runs import Run
 from metarl.schedule import Schedule
-from metarl.supervised.building import VERB, best_path, built, load_both, placed, stored
+from metarl.supervised.building import (
+    VERB,
+    best_path,
+    built,
+    check_same_classes,
+    classes_of_folder,
+    load_both,
+    placed,
+    stored,
+)
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.fewshot_run import FewShotRun
@@ -67,6 +76,7 @@ def train(
             "config": to_dict(config),
             "image": list(stores[0].image),
             "classes": stores[0].num_classes,
+            **classes_of_folder(experiment, stores[0]),
         }
         model = built(settings, experiment, config, device)
         if experiment.start_from is not None:
@@ -89,7 +99,8 @@ def resume(path: str | Path, *, episodes: int | None = None, quiet: bool = False
         quiet: Print nothing.
 
     Raises:
-        ValueError: With so many episodes the training would be in a stage again that is over, as its share is larger.
+        ValueError: With so many episodes the training would be in a stage again that is over, as its share is larger; or
+            the training classes are others than before.
     """
     run = Run.open(path)
     _, experiment, config = stored(run)
@@ -100,8 +111,12 @@ def resume(path: str | Path, *, episodes: int | None = None, quiet: bool = False
     try:
         model = built(run.config, experiment, config, device)
         _check_stage(run, model, config.training, before, experiment)
+        stores = load_both(experiment, device)
+        check_same_classes(run, stores[0])
+        if experiment.start_from is not None and not checkpoints.complete(run.checkpoints):
+            start_from(experiment.start_from, model, config)
         run.total(episodes, experiment.episodes)
-        return _run(run, model, experiment, config, load_both(experiment, device), quiet)
+        return _run(run, model, experiment, config, stores, quiet)
     finally:
         if joined:
             distributed.stop()
@@ -142,7 +157,10 @@ def _check_stage(
 def _warn_of_fewer_ways(experiment: FewShotExperiment, validation: Store) -> None:
     if not isinstance(validation, ClassStore) or not experiment.evaluate_every:
         return
-    if validation.num_classes < experiment.way and distributed.is_main():
+    if validation.num_classes < 2:
+        if distributed.is_main():
+            log.warning("validation has 1 class, among which every answer is right: no state is chosen by it")
+    elif validation.num_classes < experiment.way and distributed.is_main():
         log.warning(
             "validation has %d classes: states are chosen at %d ways, not at %d",
             validation.num_classes,
@@ -182,6 +200,7 @@ def _run(
     if (
         isinstance(stores[1], ClassStore)
         and stores[1].has_pictures
+        and training.validation is not None
         and run.info["reason"] == "finished"
         and distributed.is_main()
     ):

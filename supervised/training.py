@@ -23,6 +23,7 @@ from metarl.cuda_graphs import GraphedLoss
 from metarl.meta_optimizers import GradientSteps, Loss, annealed, milestones
 from metarl.names import nearest
 from metarl.nn import BatchNorm, low_precision
+from metarl.supervised.class_store import ClassStore
 from metarl.supervised.evaluation import Judged, Protocol, interval, judge, seeded
 from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.methods.config import EpisodicTraining
@@ -47,7 +48,7 @@ class FewShotTraining:
         experiment: Ways, shots and queries of validation; length of the training.
         training: Ways, shots, queries and tasks of training.
         train: Images of training classes, or functions to train on, on the method's device.
-        validation: The same for validation.
+        validation: The same for validation; None, or fewer than two classes, among which every answer is right: none.
         best: Where the state that is best in validation is kept, without suffix; None: nowhere.
 
     Attributes:
@@ -66,6 +67,8 @@ class FewShotTraining:
     ):
         self.method, self.experiment, self.training = method, experiment, training
         self.train, self.validation, self.best = train, validation, best
+        if isinstance(validation, ClassStore) and validation.num_classes < 2:
+            self.validation = None
         self.module = nn.Module()
         self.module.method = method.module
         self.module.register_buffer("updates", torch.zeros((), dtype=torch.int64))

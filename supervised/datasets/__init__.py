@@ -147,7 +147,7 @@ def settled(data: str) -> str:
 
 def characters(data: str) -> bool:
     """Whether a data set is of drawn characters, for which a small network is enough."""
-    return data.startswith("omniglot") or data == "strokes"
+    return data in ("omniglot", "omniglot-lake", "strokes")
 
 
 def holds_features(data: str) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from metarl.files import files_under
 from metarl.supervised.datasets import Reading
 from metarl.supervised.datasets.reading import one
 
@@ -31,7 +32,7 @@ def listing(source: Path) -> list[str]:
     """
     with _readable(source):
         if source.is_dir():
-            names = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
+            names = [path.relative_to(source).as_posix() for path in files_under(source)]
         elif source.suffix == ".zip":
             with zipfile.ZipFile(source) as archive:
                 names = [each.filename for each in archive.infolist() if not each.is_dir()]

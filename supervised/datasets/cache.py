@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from metarl.files import write_atomically
+from metarl.files import files_under, write_atomically
 from metarl.supervised.class_store import ClassStore
 
 FORMAT = "2"
@@ -27,6 +27,7 @@ def cached_store(
     *,
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
+    also: Sequence[str] = (),
 ) -> ClassStore:
     """The store that `make` gives, its images and names kept like `cached` does.
 
@@ -36,6 +37,7 @@ def cached_store(
         make: Decodes them.
         mean: Of the channels, which are not kept.
         std: Likewise.
+        also: As `cached` has it.
     """
 
     def tensors() -> dict[str, Tensor]:
@@ -43,12 +45,14 @@ def cached_store(
         text = json.dumps([store.names, store.groups]).encode()
         return {"images": store.images, "starts": store.starts, "text": torch.tensor(list(text)).byte()}
 
-    kept = cached(what, sources, tensors)
+    kept = cached(what, sources, tensors, also)
     names, groups = json.loads(bytes(kept["text"].tolist()))
     return ClassStore(kept["images"], kept["starts"], names, mean=mean, std=std, groups=groups)
 
 
-def cached(what: str, sources: Iterable[Path], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+def cached(
+    what: str, sources: Iterable[Path], make: Callable[[], dict[str, Tensor]], also: Sequence[str] = ()
+) -> dict[str, Tensor]:
     """What `make` gives, kept in a folder of the user's own.
 
     It is made anew, in place of the old, if a source has another size or time than before, or if what was kept is broken.
@@ -58,10 +62,11 @@ def cached(what: str, sources: Iterable[Path], make: Callable[[], dict[str, Tens
         what: Name of the data and everything that the outcome depends on, such as the size of images.
         sources: Files that are decoded, and folders with all that is in them.
         make: Decodes them.
+        also: What else the outcome depends on; what was made of others is replaced.
     """
     places = [source.resolve() for source in sources]
     start = f"{what.replace(' ', '-')}-{_short(map(str, places))}-"
-    state = _short([FORMAT, *(line for place in places for line in _state(place))])
+    state = _short([FORMAT, *also, *(line for place in places for line in _state(place))])
     kept = folder() / f"{start}{state}.safetensors"
     found = _read(kept)
     if found is not None:
@@ -84,8 +89,7 @@ def _short(lines: Iterable[str]) -> str:
 
 def _state(source: Path) -> Iterator[str]:
     """Path, size and time of a file, or of all in a folder."""
-    paths = (path for path in sorted(source.rglob("*")) if path.is_file()) if source.is_dir() else (source,)
-    for path in paths:
+    for path in sorted(files_under(source)) if source.is_dir() else (source,):
         found = path.stat()
         yield f"{path} {found.st_size} {found.st_mtime_ns}"
 

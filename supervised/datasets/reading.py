@@ -13,6 +13,8 @@ from metarl.supervised.datasets import Reading
 
 TURNED = ("JPEG", "MPO", "TIFF", "WEBP", "HEIF")
 """Formats in which cameras say how they were held."""
+DEEPEST = 65_535
+"""White in pictures of 16 bits."""
 
 
 def read(paths: Sequence[str | Path], reading: Reading, size: int) -> Tensor:
@@ -44,7 +46,7 @@ def one(file: str | Path | IO[bytes], reading: Reading, size: int, name: str) ->
             pixels = np.asarray(picture)
     except FileNotFoundError:
         raise ValueError(f"no such image: {name}") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{name} is not an image that can be read ({error})") from None
     pixels = pixels[None] if reading.channels == 1 else pixels.transpose(2, 0, 1)
     return 255 - pixels if reading.inverted else pixels
@@ -54,10 +56,33 @@ def _upright(picture: Image.Image) -> Image.Image:
     """As it is seen: turned as the camera was held, and on white paper where it is transparent."""
     if picture.format in TURNED:
         picture = ImageOps.exif_transpose(picture)
+    picture = _eight_bits(picture)
     if picture.has_transparency_data:
         seen = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
     return picture
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Grey of 16 bits brought to 8; anything else as it is.
+
+    Raises:
+        ValueError: Its numbers do not say what is black and white.
+    """
+    if picture.mode == "F":
+        raise ValueError(
+            "its pixels are fractions, which do not say what is white: save it with 8 or 16 bits"
+        )
+    if not picture.mode.startswith("I"):
+        return picture
+    pixels = np.asarray(picture).astype(np.int64)
+    if pixels.min() < 0 or pixels.max() > DEEPEST:
+        raise ValueError(
+            f"its pixels go from {pixels.min()} to {pixels.max()}, expected 0 to {DEEPEST}: save it with 8 or 16 bits"
+        )
+    if picture.mode == "I" and pixels.max() <= 255:
+        return picture
+    return Image.fromarray(np.round(pixels * (255 / DEEPEST)).astype(np.uint8))
 
 
 def resized(images: np.ndarray, size: int) -> Tensor:

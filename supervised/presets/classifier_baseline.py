@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from metarl.supervised.datasets import characters
+from metarl.supervised.datasets import characters, holds_features
 from metarl.supervised.methods.config import Augment, Backbone, EpisodicTraining
 
 OPTIMISERS: dict[bool, dict[str, Any]] = {
@@ -71,6 +71,13 @@ def milestones_for(data: str) -> tuple[float, ...]:
     return (40 / 120, 80 / 120) if data == "tiered-imagenet" else (0.9,)
 
 
+def augment_for(data: str) -> Augment:
+    """Windows and mirror images of photographs, as in the paper; characters are turned and moved, features left alone."""
+    if holds_features(data):
+        return "none"
+    return "affine" if characters(data) else "resized_crop"
+
+
 def backbone_for(data: str) -> Backbone:
     """ResNet-12 as in the paper, but Conv4-64 for characters."""
     return Backbone() if characters(data) else Backbone("resnet12", activation="leaky_relu")
@@ -87,4 +94,4 @@ def config_for(data: str, way: int, shot: int) -> Config:
     if characters(data):
         return Config()
     training = _training(characters=False, milestones=milestones_for(data))
-    return Config(backbone_for(data), training, batch_for(data), "resized_crop")
+    return Config(backbone_for(data), training, batch_for(data), augment_for(data))

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from metarl.supervised.datasets import characters, holds_features
+from metarl.supervised.datasets import holds_features
 from metarl.supervised.methods.config import Augment, Backbone, EpisodicTraining
 from metarl.supervised.presets import classifier_baseline
-from metarl.supervised.presets.classifier_baseline import backbone_for
+from metarl.supervised.presets.classifier_baseline import augment_for, backbone_for
 
 
 def _training(lr: float) -> EpisodicTraining:
@@ -97,7 +97,7 @@ def config_for(data: str, way: int, shot: int) -> Config:
         _training(lr),
         pretraining=0.0 if supplied else 0.5,
         classification=classifier_baseline.config_for(data, way, shot).training,
-        augment="affine" if characters(data) else "resized_crop",
+        augment=augment_for(data),
         dropout=dropout,
         kl=kl,
         encoder_penalty=encoder_penalty,

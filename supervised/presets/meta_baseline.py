@@ -4,7 +4,13 @@ from dataclasses import dataclass, field
 
 from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
-from metarl.supervised.presets.classifier_baseline import OPTIMISERS, backbone_for, batch_for, milestones_for
+from metarl.supervised.presets.classifier_baseline import (
+    OPTIMISERS,
+    augment_for,
+    backbone_for,
+    batch_for,
+    milestones_for,
+)
 from metarl.supervised.presets.pretraining import Pretraining
 
 PRETRAINING = 0.88
@@ -46,7 +52,7 @@ def config_for(data: str, way: int, shot: int) -> Config:
     first = Pretraining(
         0.96 if data == "tiered-imagenet" else PRETRAINING,
         batch_for(data),
-        "resized_crop",
+        augment_for(data),
         decay=0.1,
         milestones=milestones_for(data),
         **OPTIMISERS[False],

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining, InnerLoop
-from metarl.supervised.presets.classifier_baseline import OPTIMISERS
+from metarl.supervised.presets.classifier_baseline import OPTIMISERS, augment_for
 from metarl.supervised.presets.pretraining import Pretraining
 
 
@@ -57,4 +57,4 @@ def config_for(data: str, way: int, shot: int) -> Config:
     if characters(data):
         return Config()
     net = Backbone("resnet12", channels=80, activation="leaky_relu")
-    return Config(net, pretraining=Pretraining(augment="resized_crop", **OPTIMISERS[False]))
+    return Config(net, pretraining=Pretraining(augment=augment_for(data), **OPTIMISERS[False]))

@@ -59,6 +59,25 @@ def test_it_starts_from_another_method_that_has_all_of_its_parameters(tmp_path, 
         runs.train("classifier-baseline", other, config, quiet=True)
 
 
+def test_a_training_that_ended_before_its_first_checkpoint_starts_there_again(
+    tmp_path, first_parameters, monkeypatch
+):
+    before = runs.train("prototypical", front.experiment(tmp_path), front.config(), quiet=True)
+    monkeypatch.chdir(tmp_path)
+    nearby = str(before.path.relative_to(tmp_path))
+    experiment = front.experiment(tmp_path / "new", seed=3, start_from=nearby, data_root="data")
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "_run", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            runs.train("prototypical", experiment, front.config(), quiet=True)
+    (path,) = [each.parent for each in (tmp_path / "new").rglob("run.json")]
+    monkeypatch.chdir(path)
+    started = runs.resume(path, quiet=True)
+    assert started.experiment.data_root == str(tmp_path / "data")
+    kept = best(before)
+    assert all(torch.equal(each, kept[name]) for name, each in first_parameters[-1].items())
+
+
 def test_what_does_not_fit_is_refused_before_a_run_is_made(tmp_path):
     before = runs.train("prototypical", front.experiment(tmp_path), front.config(), quiet=True)
     experiment = front.experiment(tmp_path / "new", start_from=str(before.path))

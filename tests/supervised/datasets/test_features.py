@@ -13,7 +13,8 @@ from metarl import cli
 from metarl.configs import read_json
 from metarl.supervised import preset, runs
 from metarl.supervised.class_store import ClassStore
-from metarl.supervised.datasets import holds_features, load
+from metarl.supervised.classification import draw_batch
+from metarl.supervised.datasets import characters, holds_features, load
 from metarl.supervised.datasets.features import load as load_features
 from metarl.supervised.episodes import EpisodeSampler
 from metarl.supervised.experiment import FewShotExperiment
@@ -215,6 +216,26 @@ def test_a_network_that_is_none_is_not_pre_trained(folder):
     config = preset("leo", str(folder))
     with pytest.raises(ValueError, match=r"pretraining=0, got 0\.5"):
         build("leo", type(config)(config.backbone, pretraining=0.5), (6, 1, 1), 8, 3, 1)
+
+
+@pytest.mark.parametrize("name", ["points", "omniglot-features"])
+def test_features_are_never_changed_like_images(folder, name, tmp_path):
+    folder = folder.rename(folder.with_name(name))
+    assert preset("leo", str(folder)).augment == preset("classifier-baseline", str(folder)).augment == "none"
+    for method in ("mtl", "meta-baseline"):
+        assert preset(method, str(folder)).pretraining.augment == "none"
+    store = load(str(folder), "train")
+    generator = torch.Generator().manual_seed(0)
+    drawn = draw_batch(store, generator, 0.0, batch=4, augment="none").images
+    assert all((store.images == each).flatten(1).all(1).any() for each in drawn)
+    with pytest.raises(ValueError, match=r"augment='crop' changes images, but the data are features: take"):
+        draw_batch(store, generator, 0.0, batch=4, augment="crop")
+
+
+@pytest.mark.parametrize("name", ["omniglot-mine", "strokes2"])
+def test_a_folder_is_not_of_characters_for_its_name(name):
+    assert not characters(name)
+    assert characters("omniglot-lake")
 
 
 def test_leo_is_trained_and_judged_on_features_from_the_command_line(folder, tmp_path, capsys):

@@ -22,11 +22,28 @@ def test_every_class_is_in_one_split_whatever_the_order(names, random):
     assert shared_out(shuffled) == parts
 
 
-@given(st.integers(3, 500))
+@given(st.integers(10, 500))
 def test_splits_have_their_shares(number):
     parts = shared_out([f"class {each}" for each in range(number)])
     for split, share in {"train": 0.64, "validation": 0.16, "test": 0.2}.items():
         assert abs(len(parts[split]) - share * number) <= 1.01
+
+
+@pytest.mark.parametrize(
+    ("number", "sizes"),
+    [
+        (3, [1, 1, 1]),
+        (4, [2, 1, 1]),
+        (5, [2, 1, 2]),
+        (6, [2, 2, 2]),
+        (9, [5, 2, 2]),
+        (10, [6, 2, 2]),
+        (12, [8, 2, 2]),
+    ],
+)
+def test_few_classes_leave_two_to_choose_between(number, sizes):
+    parts = shared_out([f"class {each}" for each in range(number)])
+    assert [len(part) for part in parts.values()] == sizes
 
 
 def fill(folder, classes, images=3):
@@ -55,12 +72,34 @@ def test_classes_are_shared_out(root):
     assert sorted(name for store in stores.values() for name in store.names) == classes
 
 
-@pytest.mark.parametrize("validation", ["val", "validation"])
-def test_folders_of_splits_are_kept(root, validation):
-    folder = fill(root / "mine", ["train/a", "train/b", f"{validation}/c", "test/d"])
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [("train", "val", "test"), ("train", "validation", "test"), ("Train", "Val", "TEST")],
+)
+def test_folders_of_splits_are_kept(root, train, validation, test):
+    folder = fill(root / "mine", [f"{train}/a", f"{train}/b", f"{validation}/c", f"{test}/d"])
     found = {split: load(str(folder), split).names for split in SPLITS}
     assert found == {"train": ["a", "b"], "validation": ["c"], "test": ["d"]}
     assert load(str(folder), "test").image == (3, 84, 84)
+
+
+def test_a_class_of_two_splits_is_refused(root):
+    folder = fill(root / "mine", ["train/a", "train/b", "val/c", "Test/a", "Test/d"])
+    for split in SPLITS:
+        with pytest.raises(ValueError, match=r"1 classes are in both train and test, such as a; expected"):
+            load(str(folder), split)
+
+
+def test_class_folders_may_be_links(root):
+    folder = fill(root / "mine", ["a", "b", "c"])
+    (folder / "c").rename(root / "elsewhere")
+    (folder / "c").symlink_to(root / "elsewhere", target_is_directory=True)
+    (root / "elsewhere" / "circle").symlink_to(folder, target_is_directory=True)
+    names = [name for split in SPLITS for name in load(str(folder), split, size=8).names]
+    assert sorted(names) == ["a", "b", "c"]
+    (split,) = (split for split in SPLITS if "c" in load(str(folder), split, size=8).names)
+    write(root / "elsewhere", {"new.png": picture(colour(200))})
+    assert len(load(str(folder), split, size=8)) == 4
 
 
 def test_what_is_wrong_with_a_folder_is_said(root):

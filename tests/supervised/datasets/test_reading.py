@@ -59,3 +59,41 @@ def test_arrays_are_brought_to_size(size):
         assert int(found[row, channel][bright]) == pytest.approx(value, abs=3)
         assert int(found[row, channel][dark]) <= 3
         assert found[row, 1].max() == 0
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_grey_of_16_bits_keeps_its_shades(tmp_path, kind):
+    shades = np.array([[0, 257, 12_850], [32_896, 50_000, 65_535]], np.uint16)
+    Image.fromarray(shades.repeat(3, 0).repeat(2, 1)).save(tmp_path / "deep", kind)
+    for channels in (1, 3):
+        found = read_pictures([tmp_path / "deep"], Reading(size=6, channels=channels))
+        assert found[0, :, ::3, ::2].tolist() == [[[0, 1, 50], [128, 195, 255]]] * channels
+
+
+def test_numbers_of_32_bits_that_fit_into_8_are_kept(tmp_path):
+    Image.fromarray(np.array([[0, 7], [100, 255]], np.int32)).save(tmp_path / "wide.tif")
+    found = read_pictures([tmp_path / "wide.tif"], Reading(size=2, channels=1))
+    assert found.tolist() == [[[[0, 7], [100, 255]]]]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.ones((2, 2), np.float32), r"deep\.tif is not an image .*fractions.* 8 or 16 bits"),
+        (
+            np.full((2, 2), 70_000, np.int32),
+            r"deep\.tif is not an image .*go from 70000 to 70000, expected 0 to",
+        ),
+        (np.full((2, 2), -1, np.int32), r"deep\.tif is not an image .*go from -1 to -1, expected 0 to"),
+    ],
+)
+def test_pixels_that_do_not_say_what_is_white_are_refused(tmp_path, pixels, message):
+    Image.fromarray(pixels).save(tmp_path / "deep.tif")
+    with pytest.raises(ValueError, match=message):
+        read_pictures([tmp_path / "deep.tif"], Reading(size=2, channels=1))
+
+
+def test_colours_that_cannot_be_converted_are_named(tmp_path):
+    Image.new("LAB", (2, 2)).save(tmp_path / "lab.tif")
+    with pytest.raises(ValueError, match=r"lab\.tif is not an image that can be read"):
+        read_pictures([tmp_path / "lab.tif"], Reading(size=2, channels=1))
