@@ -28,6 +28,7 @@ from metarl.supervised.fewshot_run import FewShotRun
 from metarl.supervised.methods import REGRESSION
 from metarl.supervised.regression import RegressionSampler, Sinusoids
 from metarl.supervised.runs import train
+from metarl.training import TrainingDiverged
 
 RESULTS = Path(__file__).parent / "results" / "sine_waves.json"
 SHOT, QUERY, WAVES = 10, 100, 600
@@ -62,10 +63,11 @@ def learned(method: str, updates: int, seed: int, lr: float | None = None) -> di
             out=out,
             evaluate_every=0,
         )
-        run = train(method, experiment, config, quiet=True)
+        try:
+            run = train(method, experiment, config, quiet=True)
+        except TrainingDiverged as error:
+            return row | {"diverged": str(error).partition(". The last")[0]}
         row["minutes"] = sum(run.run.metrics()["time/iteration"]) / 60
-        if run.run.info["reason"] == "diverged":
-            return row
         (found,) = run.evaluate(query=QUERY, episodes=WAVES, quiet=True).judged.values()
         row["mse"] = found.values.tolist()
         if method == "meta-lstm":

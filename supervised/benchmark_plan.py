@@ -88,7 +88,7 @@ class Benchmark:
         for name in ("methods", "settings", "seeds"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty, expected one or more")
-        refuse_below({"updates": 1, "test_episodes": 1, "validation_episodes": 2}, vars(self))
+        refuse_below({"updates": 1, "test_episodes": 2, "validation_episodes": 2}, vars(self))
 
     @property
     def names(self) -> list[str]:

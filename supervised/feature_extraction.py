@@ -60,16 +60,22 @@ def write_features(
 
     Raises:
         ValueError: The data are no pictures, features depend on the episode, or the folder holds a split already or
-            another run's features.
+            another run's features, or those of another state or precision.
     """
     out = Path(out)
     if not trained.labels_pictures:
         raise ValueError(f"{trained.path} was trained on {trained.experiment.data}, which are no pictures")
     run = str(trained.path.resolve())
-    _refuse_mixture(out, run, splits)
+    about = _refuse_mixture(out, run, splits)
     device = devices.resolve(trained.experiment.device)
     stores = {split: trained.load(split, device) for split in splits}
     net, state = fixed_network(trained, next(iter(stores.values())))
+    for name, now in {"steps": state["steps"], "precision": precision}.items():
+        if about.get(name, now) != now:
+            raise ValueError(
+                f"{out} holds features of {name} {about[name]}, as its {ORIGIN} says, and these are of {now}: name "
+                "another folder"
+            )
     out.mkdir(parents=True, exist_ok=True)
     origin = {"run": run, "method": trained.name, "data": trained.experiment.data, "precision": precision}
     write_json(out / ORIGIN, {**origin, **state, **measurement()})
@@ -92,8 +98,8 @@ def write_features(
     return written
 
 
-def _refuse_mixture(out: Path, run: str, splits: Sequence[str]) -> None:
-    """Neither are files replaced, nor features of several runs put into one folder."""
+def _refuse_mixture(out: Path, run: str, splits: Sequence[str]) -> dict[str, Any]:
+    """What is known of the features that are there; neither are files replaced, nor those of several runs mixed."""
     if not splits:
         raise ValueError(f"no splits were named, expected one or more of {', '.join(SPLITS)}")
     for split in splits:
@@ -102,6 +108,7 @@ def _refuse_mixture(out: Path, run: str, splits: Sequence[str]) -> None:
     about = read_json(out / ORIGIN) if (out / ORIGIN).is_file() else {"run": run}
     if not isinstance(about, dict) or about.get("run") != run:
         raise ValueError(f"{out} holds features of another run, as its {ORIGIN} says: name another folder")
+    return about
 
 
 def _features(net: Network, store: ClassStore, progress: Progress) -> Tensor:

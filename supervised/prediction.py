@@ -120,7 +120,7 @@ def support_files(folder: str | Path) -> dict[str, list[Path]]:
             named after the file.
 
     Raises:
-        ValueError: There is no such folder, or fewer than two classes in it.
+        ValueError: There is no such folder, fewer than two classes in it, or one without a picture.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -131,6 +131,11 @@ def support_files(folder: str | Path) -> dict[str, list[Path]]:
     for place in sorted(folder.iterdir()):
         if place.is_dir() and (found := pictures_in(place)):
             classes[place.name] = found
+        elif place.is_dir() and any(not each.name.startswith(".") for each in place.iterdir()):
+            raise ValueError(
+                f"{place} holds no picture that can be read, expected some ({', '.join(PICTURES)}): convert them, or "
+                "take the folder away"
+            )
         elif _is_visible(place):
             classes.setdefault(place.stem, []).append(place)
     if len(classes) < 2:

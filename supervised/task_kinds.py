@@ -77,6 +77,11 @@ def training_sampler(
     """
     way, shot = training.way or way, training.shot or shot
     if not isinstance(store, Sinusoids):
+        if way > store.num_classes:
+            raise ValueError(
+                f"a training episode of {way} ways needs as many classes, but there are {store.num_classes}: lower "
+                "--training.way"
+            )
         return EpisodeSampler(store, way, shot, training.query, training.augment)
     if training.augment != "none":
         raise ValueError(f"training.augment={training.augment!r} changes images, but the data are functions")

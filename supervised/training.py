@@ -263,22 +263,8 @@ def _steps(parameters: Mapping[str, Tensor], training: EpisodicTraining, updates
 
 
 def schedule_of(training: EpisodicTraining, updates: int) -> Callable[[int], float]:
-    """From the number of updates done to a factor of the step size.
-
-    Raises:
-        ValueError: It is to fall steadily and at milestones too, or to end above where it begins.
-    """
+    """From the number of updates done to a factor of the step size."""
     if training.anneal != "none":
-        if training.milestones or training.decay_every:
-            raise ValueError(
-                f"training.anneal={training.anneal!r} lets the step size fall all the time: leave out "
-                "training.milestones and training.decay_every"
-            )
-        if not 0 <= training.final_lr <= training.lr:
-            raise ValueError(
-                f"training.final_lr={training.final_lr}, expected a step size from 0 to that at the start, "
-                f"training.lr={training.lr}"
-            )
         return annealed(training.anneal, updates, training.final_lr / training.lr)
     if training.milestones:
         return milestones([max(1, round(share * updates)) for share in training.milestones], training.decay)

@@ -11,6 +11,7 @@ Nothing in a file is run: `.npz` is read without pickles, and a pickle by `safe_
 channels and one pixel, in float32.
 """
 
+import tokenize
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from metarl.supervised.class_store import ClassStore
@@ -58,11 +59,15 @@ def _content(path: Path) -> Mapping[str, Any]:
     """What lies in a file, by name."""
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            tensors = load_file(path)
+            return {
+                name: (each.float() if each.is_floating_point() else each).numpy()
+                for name, each in tensors.items()
+            }
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, SafetensorError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, ValueError, SafetensorError, zipfile.BadZipFile, EOFError, tokenize.TokenError) as error:
         raise ValueError(
             f"{path} cannot be read as {path.suffix}, and no code in it is run: {error}"
         ) from None

@@ -11,7 +11,7 @@ of training batches; or the support with one query at a time."""
 
 Augment = Literal["none", "crop", "resized_crop", "affine"]
 """Random changes of training images: moved by a few pixels; a window stretched to the full size and mirrored by chance;
-turned, sheared, scaled and moved. Characters are never mirrored: that would be another character."""
+turned, sheared, scaled and moved. Windows are not for characters: a mirrored one is another character."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,26 @@ class EpisodicTraining:
             )
         if not self.lr > 0:
             raise ValueError(f"training.lr={self.lr}, expected a number above 0")
+        if self.anneal != "none":
+            self._check_annealing()
         for share in self.milestones:
             if not 0 <= share <= 1:
                 raise ValueError(
                     f"training.milestones: {share}, expected shares of the training, from 0 to 1"
                 )
+
+    def _check_annealing(self) -> None:
+        if self.milestones or self.decay_every:
+            raise ValueError(
+                f"training.anneal={self.anneal!r} lets the step size fall all the time, expected no milestones: leave "
+                "out training.milestones and training.decay_every, and where the method's preset has them, say "
+                "--training.milestones with nothing behind it and --training.decay-every None"
+            )
+        if not 0 <= self.final_lr <= self.lr:
+            raise ValueError(
+                f"training.final_lr={self.final_lr}, expected a step size from 0 to that at the start, "
+                f"training.lr={self.lr}"
+            )
 
 
 @dataclass(frozen=True)

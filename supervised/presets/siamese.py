@@ -29,7 +29,12 @@ class Config:
             raise ValueError(f"pairs={self.pairs}, expected 2 or more, or None")
         if self.affine and self.pairs is None:
             raise ValueError(
-                "affine=True, expected pairs as well (such as 128): episodes are never changed at random"
+                "affine=True, expected pairs as well (such as 128): what changes episodes is training.augment"
+            )
+        if self.pairs is not None and self.training.augment != "none":
+            raise ValueError(
+                f"training.augment={self.training.augment!r} with pairs={self.pairs}, expected 'none': there are no "
+                "episodes in training; what changes the pictures of pairs is affine"
             )
 
 

@@ -178,7 +178,7 @@ def test_the_budgets(plan):
         ({"budget": "huge"}, "unknown budget"),
         ({"seeds": ()}, "seeds is empty"),
         ({"updates": 0}, "updates=0"),
-        ({"test_episodes": 0}, "test_episodes=0"),
+        ({"test_episodes": 1}, "test_episodes=1"),
         ({"validation_episodes": 1}, "validation_episodes=1, expected 2"),
     ],
 )

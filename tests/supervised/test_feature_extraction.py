@@ -7,10 +7,11 @@ import torch
 from safetensors.torch import load_file
 
 from metarl import cli
-from metarl.configs import read_json
+from metarl.configs import read_json, write_json
 from metarl.supervised import runs
 from metarl.supervised.building import load_split
 from metarl.supervised.datasets import load
+from metarl.supervised.feature_extraction import ORIGIN
 
 SMALL = "--data strokes --way 3 --validation-episodes 5 --evaluate-every 1 --backbone.channels 4 --quiet"
 
@@ -92,6 +93,16 @@ def test_a_file_that_is_there_is_left_alone(run, written, capsys):
     assert cli.main(["fewshot", "features", str(run), "--out", str(out), "--splits", "test"]) == 2
     assert "test.safetensors exists already" in capsys.readouterr().err
     assert (out / "test.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("other", [{"steps": 1}, {"precision": "bfloat16"}])
+def test_features_of_two_states_or_precisions_are_not_mixed(run, written, tmp_path, capsys, other):
+    out = tmp_path / "features"
+    shutil.copytree(written[0], out)
+    (out / "test.safetensors").unlink()
+    write_json(out / ORIGIN, {**read_json(out / ORIGIN), **other})
+    assert cli.main(["fewshot", "features", str(run), "--out", str(out), "--splits", "test"]) == 2
+    assert f"holds features of {next(iter(other))}" in capsys.readouterr().err
 
 
 def test_features_of_two_runs_are_not_mixed(written, tmp_path, capsys):

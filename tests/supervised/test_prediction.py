@@ -31,6 +31,14 @@ def test_folders_are_classes_and_lone_pictures_too(tmp_path):
     }
 
 
+def test_a_class_whose_pictures_cannot_be_read_is_not_passed_over(tmp_path):
+    touch(tmp_path / "a/1.png", tmp_path / "b/1.png")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c/1.heic").touch()
+    with pytest.raises(ValueError, match="c holds no picture that can be read"):
+        support_files(tmp_path)
+
+
 def test_one_class_is_not_enough(tmp_path):
     touch(tmp_path / "a/1.png")
     with pytest.raises(ValueError, match="has 1 classes, expected 2 or more"):

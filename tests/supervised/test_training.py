@@ -20,7 +20,8 @@ from metarl.supervised.methods import build
 from metarl.supervised.methods.config import EpisodicTraining
 from metarl.supervised.methods.method import Method, Stage
 from metarl.supervised.presets.pretraining import Pretraining
-from metarl.supervised.training import FewShotTraining, number_of_updates, optimizer_of, schedule_of
+from metarl.supervised.task_kinds import training_sampler
+from metarl.supervised.training import FewShotTraining, number_of_updates, optimizer_of
 from metarl.update_rules import register
 from tests.supervised import front
 
@@ -396,6 +397,19 @@ def test_weights_decay_and_learned_step_sizes_do_not():
 
 @pytest.mark.parametrize("end", [-1e-3, 0.1])
 def test_a_step_size_that_would_not_fall_is_refused(end):
-    settings = EpisodicTraining(lr=1e-3, anneal="cosine", final_lr=end)
     with pytest.raises(ValueError, match=f"training.final_lr={end}, expected .* training.lr=0.001"):
-        schedule_of(settings, 10)
+        EpisodicTraining(lr=1e-3, anneal="cosine", final_lr=end)
+
+
+def test_a_step_size_falls_either_steadily_or_at_milestones():
+    for milestones in ({"milestones": (0.5,)}, {"decay_every": 5}):
+        with pytest.raises(
+            ValueError, match=r"leave out training\.milestones and .*--training\.decay-every None"
+        ):
+            EpisodicTraining(anneal="linear", **milestones)
+
+
+def test_more_ways_than_classes_name_the_flag_of_training():
+    store = front.load_once("strokes", "train").subset(range(4))
+    with pytest.raises(ValueError, match=r"of 5 ways .* there are 4: lower --training\.way"):
+        training_sampler(store, EpisodicTraining(), 5, 1)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 
 from metarl import cli
 from metarl.configs import read_json
 from metarl.supervised import preset, runs
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.classification import draw_batch
-from metarl.supervised.datasets import characters, holds_features, load
+from metarl.supervised.datasets import SPLITS, characters, holds_features, load
 from metarl.supervised.datasets.features import load as load_features
 from metarl.supervised.episodes import EpisodeSampler
 from metarl.supervised.experiment import FewShotExperiment
@@ -105,6 +106,22 @@ def test_objects_in_an_npz_are_refused_and_not_run(tmp_path):
     with pytest.raises(ValueError, match="no code in it is run"):
         load(str(tmp_path), "train")
     assert not (tmp_path / "made").exists()
+
+
+def test_features_of_half_precision_are_read(tmp_path):
+    for place, split in enumerate(SPLITS):
+        tensors = {"features": torch.tensor(TABLE).bfloat16(), "labels": torch.arange(5) + 5 * place}
+        save_tensors(tensors, tmp_path / f"{split}.safetensors")
+    store = load(str(tmp_path), "train")
+    assert torch.equal(store.images.flatten(1), torch.tensor(TABLE))
+
+
+def test_a_damaged_npz_is_an_error_of_one_line(tmp_path):
+    np.savez(tmp_path / "train.npz", features=TABLE, labels=np.array(CLASSES))
+    content = (tmp_path / "train.npz").read_bytes()
+    (tmp_path / "train.npz").write_bytes(content.replace(b"'shape': (5, 3)", b"'shape': (5, 3["))
+    with pytest.raises(ValueError, match=r"cannot be read as \.npz"):
+        load(str(tmp_path), "train")
 
 
 def spoiled(place, value):

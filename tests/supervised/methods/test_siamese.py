@@ -11,6 +11,7 @@ from metarl.supervised.augmentation import affine
 from metarl.supervised.backbones import Koch
 from metarl.supervised.episodes import Episode
 from metarl.supervised.methods import build, preset
+from metarl.supervised.methods.config import EpisodicTraining
 from metarl.supervised.methods.siamese import class_scores, pair_loss
 from metarl.supervised.pairs import PairSampler
 
@@ -117,6 +118,11 @@ def test_at_first_equal_pictures_are_the_same_and_distance_counts_against_it(bia
     equal = torch.tensor(bias).sigmoid().log()
     torch.testing.assert_close(scores.diagonal(), equal.expand(3))
     assert (scores[~torch.eye(3, dtype=torch.bool)] < equal).all()
+
+
+def test_drawn_pairs_are_no_episodes_to_augment():
+    with pytest.raises(ValueError, match=r"training\.augment='crop' with pairs=8, expected 'none'"):
+        small(pairs=8, training=EpisodicTraining(augment="crop"))
 
 
 @pytest.mark.parametrize("wrong", [{"pairs": 1}, {"affine": True}])
