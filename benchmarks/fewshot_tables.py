@@ -48,7 +48,7 @@ def sine_waves(found: list[Mapping[str, Any]]) -> str:
         best = min(errors, key=errors.get)
         parts.append(
             f"From the start that `meta-lstm` learned, {steps} steps of it lead to {own:.3f}, {steps} of gradient "
-            f"descent to {errors[best]:.3f} with the best of {len(errors)} step sizes ({best})."
+            f"descent to {errors[best]:.3f} with the best step size tried ({best})."
         )
     return "\n\n".join(parts) + source(only)
 

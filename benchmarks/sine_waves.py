@@ -9,6 +9,7 @@ meta-learner stands gradient descent from the very start that it learned, by as 
 """
 
 import argparse
+import math
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -76,7 +77,10 @@ def learned(method: str, updates: int, seed: int, lr: float | None = None) -> di
 
 
 def descents(run: FewShotRun, steps: int) -> dict[str, float]:
-    """Mean squared error of gradient descent from a run's start, by step size; and of the run's method, as `method`."""
+    """Mean squared error of gradient descent from a run's start, by step size; and of the run's method, as `method`.
+
+    Step sizes with which it diverges are left out.
+    """
     method, _ = run.method()
     whole = nn.Sequential(method.module.net, method.module.head)
     start = {name: each.detach() for name, each in whole.named_parameters()}
@@ -95,10 +99,9 @@ def descents(run: FewShotRun, steps: int) -> dict[str, float]:
     params = {name: each.detach() for name, each in method.module.named_parameters()}
     with torch.no_grad():
         own = [float(method.tested(params, wave, "transductive")[0]) for wave in waves]
-    return {
-        "method": sum(own) / WAVES,
-        **{str(lr): sum(error(lr, wave) for wave in waves) / WAVES for lr in DESCENTS},
-    }
+    errors = {"method": sum(own) / WAVES}
+    errors |= {str(lr): sum(error(lr, wave) for wave in waves) / WAVES for lr in DESCENTS}
+    return {name: each for name, each in errors.items() if math.isfinite(each)}
 
 
 def main() -> None:
