@@ -280,8 +280,7 @@ def rollout(
     Raises:
         NonFinite: An action is no number.
     """
-    T, H = len(tasks), env.horizon
-    B = env.num_envs // T
+    T, H, B = len(tasks), env.horizon, env.num_envs // len(tasks)
     A = env.single_action_space.shape[0]
     device = next(iter(params.values())).device
     obs = _begun(env, tasks, rngs, seeds)
@@ -300,10 +299,7 @@ def rollout(
             running_TB1 = torch.from_numpy(alive).reshape(T, B, 1).to(device)
             remembered = [torch.where(running_TB1, *pair) for pair in zip(after, remembered, strict=True)]
         action_TBA = mean_TBA + log_std_TBA.exp() * noise_TBA
-        actions = action_TBA.reshape(T * B, A).cpu().numpy()
-        if np.isnan(actions).any():
-            raise NonFinite("an action of the policy")
-        obs, reward, terminated, truncated, _ = env.step(actions)
+        obs, reward, terminated, truncated, _ = env.step(_checked(action_TBA))
         rewards_TB = torch.from_numpy(np.asarray(reward, dtype=np.float32)).reshape(T, B)
         mask_TB = torch.from_numpy(alive.astype(np.float32)).reshape(T, B)
         kept.append((raw_TBD, seen_TBD, action_TBA, rewards_TB, mask_TB, mean_TBA, log_std_TBA))
@@ -314,6 +310,14 @@ def rollout(
     if at_chunks:
         sampled += [torch.stack(at_chunks, dim=2), remembered[0]]
     return Trajectories(*sampled)
+
+
+def _checked(action_TBA: Tensor) -> np.ndarray:
+    """Actions as a world wants them, (T B, A)."""
+    actions = action_TBA.flatten(0, 1).cpu().numpy()
+    if np.isnan(actions).any():
+        raise NonFinite("an action of the policy")
+    return actions
 
 
 def _begun(

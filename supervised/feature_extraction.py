@@ -3,7 +3,7 @@
 Legend: n pictures of a split, turned ones counted; D features.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,12 +70,7 @@ def write_features(
     device = devices.resolve(trained.experiment.device)
     stores = {split: trained.load(split, device) for split in splits}
     net, state = fixed_network(trained, next(iter(stores.values())))
-    for name, now in {"steps": state["steps"], "precision": precision}.items():
-        if about.get(name, now) != now:
-            raise ValueError(
-                f"{out} holds features of {name} {about[name]}, as its {ORIGIN} says, and these are of {now}: name "
-                "another folder"
-            )
+    _refuse_other(out, about, {"steps": state["steps"], "precision": precision})
     out.mkdir(parents=True, exist_ok=True)
     origin = {"run": run, "method": trained.name, "data": trained.experiment.data, "precision": precision}
     write_json(out / ORIGIN, {**origin, **state, **measurement()})
@@ -109,6 +104,16 @@ def _refuse_mixture(out: Path, run: str, splits: Sequence[str]) -> dict[str, Any
     if not isinstance(about, dict) or about.get("run") != run:
         raise ValueError(f"{out} holds features of another run, as its {ORIGIN} says: name another folder")
     return about
+
+
+def _refuse_other(out: Path, about: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Neither are features of several states or precisions put into one folder."""
+    for name, value in now.items():
+        if about.get(name, value) != value:
+            raise ValueError(
+                f"{out} holds features of {name} {about[name]}, as its {ORIGIN} says, and these are of {value}: name "
+                "another folder"
+            )
 
 
 def _features(net: Network, store: ClassStore, progress: Progress) -> Tensor:
