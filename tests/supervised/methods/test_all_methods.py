@@ -158,7 +158,7 @@ def test_vmap_loop_and_threads_agree(variant, request):
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(("way", "shot", "query"), [(2, 1, 1), (7, 1, 2), (3, 5, 4)])
 def test_ways_and_shots_may_change_after_training(variant, way, shot, query):
-    if name == "cavia" and way > WAY:
+    if variant == "cavia" and way > WAY:
         pytest.skip("refused: the head does not adapt")
     method, params = made(variant)
     with torch.no_grad():
