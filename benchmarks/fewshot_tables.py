@@ -9,9 +9,7 @@ from origin import machine, source
 
 from metarl.plots import markdown_table
 from metarl.supervised.benchmark_table import published, published_for
-
-TRANSDUCTIVE = ("joint", "transductive")
-"""Normalisation modes in which a query's class depends on other queries."""
+from metarl.supervised.methods.config import TRANSDUCTIVE
 
 
 def mlap(found: list[Mapping[str, Any]]) -> str:
@@ -35,11 +33,10 @@ def sine_waves(found: list[Mapping[str, Any]]) -> str:
     usual = {row["method"]: row for row in only["rows"] if row["preset"]}
     swept = [name for name in usual if sum(method == name for method, _ in of) > 1]
     rates = sorted({lr for method, lr in of if method in swept})
-    rows = [
-        [name, row["steps"], _errors(row), *(_errors(of.get((name, lr))) for lr in rates if name in swept)]
-        for name, row in usual.items()
-    ]
-    rows = [[*row, *[""] * (3 + len(rates) - len(row))] for row in rows]
+    rows = []
+    for name, row in usual.items():
+        others = [of.get((name, lr)) if name in swept else None for lr in rates]
+        rows.append([name, row["steps"], *map(_errors, [row, *others])])
     heads = ["method", "inner steps", "error", *(f"step size {lr:g}" for lr in rates)]
     parts = [markdown_table(heads, rows)]
     if "meta-lstm" in usual and "descent" in usual["meta-lstm"]:
@@ -59,8 +56,7 @@ def _errors(row: Mapping[str, Any] | None) -> str:
         return ""
     if "mse" not in row:
         return "diverged"
-    values = np.array(row["mse"])
-    return f"{values.mean():.3f} ± {1.96 * values.std(ddof=1) / len(values) ** 0.5:.3f}"
+    return _mean(np.array(row["mse"]), 3)
 
 
 def fewshot(found: list[Mapping[str, Any]]) -> str:
@@ -126,5 +122,10 @@ def _commits(run: Mapping[str, Any]) -> str:
 
 def _accuracies(found: list[float]) -> str:
     """Mean and half its interval, in percent."""
-    values = np.array(found)
-    return f"{100 * values.mean():.1f} ± {100 * 1.96 * values.std(ddof=1) / len(values) ** 0.5:.1f}"
+    return _mean(100 * np.array(found), 1)
+
+
+def _mean(values: np.ndarray, decimals: int) -> str:
+    """Mean and half its interval."""
+    half = 1.96 * values.std(ddof=1) / len(values) ** 0.5
+    return f"{values.mean():.{decimals}f} ± {half:.{decimals}f}"

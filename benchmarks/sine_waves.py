@@ -43,16 +43,15 @@ DESCENTS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 """Step sizes of plain gradient descent."""
 
 
-def learned(method: str, updates: int, seed: int, lr: float | None = None) -> dict[str, Any]:
-    """What a method trained by its preset, or with another step size, comes to; nothing if its training diverges."""
-    config = preset(method, "sinusoid", 5, SHOT)
-    if lr is not None:
-        config = replace(config, inner=replace(config.inner, lr=lr))
+def learned(method: str, updates: int, seed: int, lr: float) -> dict[str, Any]:
+    """What a method trained by its preset, with that step size, comes to; why there is nothing if training diverges."""
+    usual = preset(method, "sinusoid", 5, SHOT)
+    config = replace(usual, inner=replace(usual.inner, lr=lr))
     row: dict[str, Any] = {
         "method": method,
         "lr": config.inner.lr,
         "steps": config.inner.test_steps,
-        "preset": config == preset(method, "sinusoid", 5, SHOT),
+        "preset": config == usual,
         "tasks": config.training.tasks,
     }
     with tempfile.TemporaryDirectory() as out:

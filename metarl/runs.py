@@ -239,10 +239,11 @@ class Run:
         Raises:
             ValueError: More than the new total is done already.
         """
-        from metarl import checkpoints
-
         if given is not None:
-            done = max((int(each.name[5:]) for each in checkpoints.complete(self.checkpoints)), default=0)
+            from metarl import checkpoints
+
+            complete = checkpoints.complete(self.checkpoints)
+            done = int(complete[-1].name.removeprefix("step_")) if complete else 0
             if given < done:
                 raise ValueError(
                     f"got a total of {given:,} for {self.path}, which has done {done:,} already: expected that or more"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from metarl.configs import refuse_below, to_dict
 from metarl.names import unknown
 from metarl.schedule import Device
-from metarl.supervised.datasets import data_root, settled
+from metarl.supervised.datasets import settled, settled_root
 from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.methods import METHODS, preset
 
@@ -130,7 +130,7 @@ class Job:
 
 def jobs(benchmark: Benchmark) -> Iterator[Job]:
     """Everything that is to be trained, method by method."""
-    root = None if benchmark.data_root is None else str(data_root(benchmark.data_root).resolve())
+    root = settled_root(benchmark.data_root)
     for method in benchmark.names:
         for setting in benchmark.settings:
             way, shot = SETTINGS[setting]

@@ -10,6 +10,7 @@ from typing import Any
 from metarl.configs import read_json
 from metarl.plots import markdown_table
 from metarl.supervised.evaluation import MEANING
+from metarl.supervised.methods.config import TRANSDUCTIVE
 
 Result = Mapping[str, Any]
 
@@ -55,7 +56,7 @@ def markdown(data: str, budget: str, results: Sequence[Result]) -> str:
             row["statistics"] for each in whole if each["method"] == method for row in each["summary"]
         )
         for place, mode in enumerate(modes):
-            beside = published_for(method, data, mode in ("joint", "transductive"), own=place == 0)
+            beside = published_for(method, data, mode in TRANSDUCTIVE, own=place == 0)
             rows.append([method, mode, *_cells(whole, method, mode, settings, beside)])
             seen.append(mode)
             if beside is not None:

@@ -11,7 +11,7 @@ from metarl.configs import from_dict
 from metarl.nn import BatchNorm
 from metarl.runs import Run
 from metarl.supervised.class_store import ClassStore
-from metarl.supervised.datasets import DATASETS, data_root, load, settled
+from metarl.supervised.datasets import DATASETS, load, settled, settled_root
 from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.methods import build, preset
 from metarl.supervised.methods.method import Method
@@ -63,8 +63,8 @@ def built(
 
 def placed(experiment: FewShotExperiment) -> tuple[FewShotExperiment, str]:
     """The experiment with absolute paths to what it reads, and what the data are called in the run's path."""
-    data, root, start = settled(experiment.data), experiment.data_root, experiment.start_from
-    root = None if root is None else str(data_root(root).resolve())
+    data, root = settled(experiment.data), settled_root(experiment.data_root)
+    start = experiment.start_from
     start = None if start is None else str(Path(start).resolve())
     return replace(experiment, data=data, data_root=root, start_from=start), Path(data).name
 

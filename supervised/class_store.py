@@ -122,6 +122,20 @@ class ClassStore:
         """Of the images' bytes: what a result was found with."""
         return hashlib.md5(self.images.cpu().contiguous().numpy().tobytes()).hexdigest()
 
+    def check_augment(self, augment: str) -> None:
+        """Refuse to change features like images.
+
+        Args:
+            augment: A key of `metarl.supervised.augmentation.AUGMENTATIONS`.
+
+        Raises:
+            ValueError: They are features, and `augment` is not "none".
+        """
+        if augment != "none" and not self.has_pictures:
+            raise ValueError(
+                f"augment={augment!r} changes images, but the data are features: take augment 'none'"
+            )
+
     def __len__(self) -> int:
         """Images, turned ones not counted."""
         return len(self.images)

@@ -52,10 +52,7 @@ def draw_batch(
     Raises:
         ValueError: Features are to be changed like images.
     """
-    if augment != "none" and not store.has_pictures:
-        raise ValueError(
-            f"augment={augment!r} changes images, but the data are features: take augment 'none'"
-        )
+    store.check_augment(augment)
     images, labels = draw_labelled(store, batch, generator)
     return distributed.part(Labelled(AUGMENTATIONS[augment](images, generator), labels))
 

@@ -72,10 +72,7 @@ class EpisodeSampler:
                 f"an episode of {self.way} ways needs as many classes, but there are {store.num_classes}: "
                 "lower the way"
             )
-        if self.augment != "none" and store.images.is_floating_point():
-            raise ValueError(
-                f"augment={self.augment!r} changes images, but the data are features: leave augment out"
-            )
+        store.check_augment(self.augment)
         size, smallest = (int(value) for value in self._sizes.min(0))
         if size < needed:
             name = store.names[smallest % len(store.names)]

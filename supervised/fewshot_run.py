@@ -18,7 +18,7 @@ from metarl.supervised.datasets import reference
 from metarl.supervised.ensemble import ensemble
 from metarl.supervised.evaluation import FewShotEvaluation, Judged, Protocol, judge
 from metarl.supervised.known_features import KnownFeatures
-from metarl.supervised.methods.config import InnerLoop, Statistics
+from metarl.supervised.methods.config import TRANSDUCTIVE, InnerLoop, Statistics
 from metarl.supervised.methods.method import Method
 from metarl.supervised.prediction import Prediction, predict, query_files, support_files
 from metarl.supervised.task_kinds import Store
@@ -255,7 +255,7 @@ class FewShotRun:
         if self.experiment.image_size is not None:
             reading = replace(reading, size=self.experiment.image_size)
         own = self.config.training.test_statistics
-        alone: Statistics = "support" if own in ("transductive", "joint") else own
+        alone: Statistics = "support" if own in TRANSDUCTIVE else own
         return predict(model, reading, classes, files, statistics or alone)
 
     def plot(self, out: str | Path) -> Path:

@@ -145,6 +145,11 @@ def settled(data: str) -> str:
     return data if data in DATASETS or not Path(data).exists() else str(Path(data).resolve())
 
 
+def settled_root(root: str | None) -> str | None:
+    """The folder of the data sets by its absolute path, where one is named."""
+    return None if root is None else str(data_root(root).resolve())
+
+
 def characters(data: str) -> bool:
     """Whether a data set is of drawn characters, for which a small network is enough."""
     return data in ("omniglot", "omniglot-lake", "strokes")

@@ -50,7 +50,7 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         raise ValueError(_too_many(way, trained))
     module = nn.Module()
     network = (_with_input if len(image) == 1 else _with_film)(module, config, image)
-    module.head = nn.Linear(module.net.feature_size, min(classes, config.training.way or way))
+    module.head = nn.Linear(module.net.feature_size, min(classes, trained))
     task, test = (
         partial(cavia_task, network, config.context, each)
         for each in (config.inner, in_testing(config.inner))

@@ -13,6 +13,23 @@ Augment = Literal["none", "crop", "resized_crop", "affine"]
 """Random changes of training images: moved by a few pixels; a window stretched to the full size and mirrored by chance;
 turned, sheared, scaled and moved. Windows are not for characters: a mirrored one is another character."""
 
+TRANSDUCTIVE: tuple[Statistics, ...] = ("joint", "transductive")
+"""Normalisation modes in which a query's class depends on the episode's other queries."""
+
+
+def check_augment(augment: str, name: str) -> None:
+    """Refuse a name that is no random change.
+
+    Args:
+        augment: What was given.
+        name: What it was given for, such as "training.augment".
+
+    Raises:
+        ValueError: It is none of `Augment`.
+    """
+    if augment not in get_args(Augment):
+        raise ValueError(f"{name}={augment!r}, expected one of {', '.join(get_args(Augment))}")
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -87,10 +104,7 @@ class EpisodicTraining:
     def __post_init__(self):
         at_least = {"query": 1, "tasks": 1, "kept": 1, "way": 2, "shot": 1, "decay_every": 1}
         refuse_below(at_least, vars(self), "training.")
-        if self.augment not in get_args(Augment):
-            raise ValueError(
-                f"training.augment={self.augment!r}, expected one of {', '.join(get_args(Augment))}"
-            )
+        check_augment(self.augment, "training.augment")
         if not self.lr > 0:
             raise ValueError(f"training.lr={self.lr}, expected a number above 0")
         if self.anneal != "none":

@@ -1,10 +1,10 @@
 """Settings of Classifier-Baseline (Chen et al. 2021)."""
 
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
 from metarl.supervised.datasets import characters, holds_features
-from metarl.supervised.methods.config import Augment, Backbone, EpisodicTraining
+from metarl.supervised.methods.config import Augment, Backbone, EpisodicTraining, check_augment
 
 OPTIMISERS: dict[bool, dict[str, Any]] = {
     False: {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4},
@@ -55,8 +55,7 @@ def check(batch: int, augment: str, scale: float) -> None:
     """
     if batch < 2:
         raise ValueError(f"batch={batch}, expected 2 or more images")
-    if augment not in get_args(Augment):
-        raise ValueError(f"augment={augment!r}, expected one of {', '.join(get_args(Augment))}")
+    check_augment(augment, "augment")
     if not scale > 0:
         raise ValueError(f"scale={scale}, expected a number above 0")
 

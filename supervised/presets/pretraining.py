@@ -1,9 +1,9 @@
 """Settings of a first part of the training, which classifies all training classes."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from metarl.supervised.methods.config import Augment, EpisodicTraining
+from metarl.supervised.methods.config import Augment, EpisodicTraining, check_augment
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,7 @@ class Pretraining:
             raise ValueError(f"pretraining.share={self.share}, expected a share from 0 to below 1")
         if self.batch < 2:
             raise ValueError(f"pretraining.batch={self.batch}, expected 2 or more images")
-        if self.augment not in get_args(Augment):
-            expected = ", ".join(get_args(Augment))
-            raise ValueError(f"pretraining.augment={self.augment!r}, expected one of {expected}")
+        check_augment(self.augment, "pretraining.augment")
         if self.optimizer not in ("adam", "sgd"):
             raise ValueError(f"pretraining.optimizer={self.optimizer!r}, expected 'adam' or 'sgd'")
 
