@@ -4,8 +4,10 @@ The meta-gradient of a few images is thousands of small kernels, and a GPU waits
 launches all of them at once, and computes the same numbers.
 """
 
+import gc
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -97,7 +99,7 @@ class _Graph:
     def _recorded(self, params: Mapping[str, Tensor]) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, stream=self._stream):
+            with torch.cuda.graph(graph, stream=self._stream), _no_garbage_collected():
                 self._results = self._compute(params)
         except RuntimeError as error:
             raise CannotRecord from error
@@ -113,6 +115,18 @@ class _Graph:
             name: each.detach() if isinstance(each, Tensor) else each for name, each in metrics.items()
         }
         return value.detach(), detached, gradients
+
+
+@contextmanager
+def _no_garbage_collected() -> Iterator[None]:
+    """To free an older graph in the midst of a recording would break the recording off."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _kind(params: Mapping[str, Tensor], batch: Any) -> Any:

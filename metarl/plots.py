@@ -26,6 +26,7 @@ NO_DIFFERENCE = (
     "device",
     "data_root",
     "start_from",
+    "start_with",
     "steps",
     "episodes",
     "evaluate_every",

@@ -1,8 +1,13 @@
 """One training of a few-shot method, as a frozen dataclass (no torch is imported here)."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from metarl.configs import refuse_below, refuse_large_seed
+from metarl.names import unknown
+
+StartWith = Literal["all", "backbone"]
+"""Which parameters of another run a training starts from."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ features of images (`train.npz` ..)."""
     start_from: str | None = None
     """Folder of a run whose parameters training starts from; it may be of another method that has all of them, and of
 other data, ways and shots."""
+    start_with: StartWith = "all"
+    """Which of them: all, or those of the backbone only, and the head and whatever else starts anew."""
     data_root: str | None = None
     """Folder of the data sets; unset, $METARL_DATA, or ~/.cache/metarl."""
     image_size: int | None = None
@@ -45,5 +52,9 @@ other data, ways and shots."""
         at_least |= {"evaluate_every": 0, "checkpoint_every": 0}
         refuse_below(at_least, vars(self))
         refuse_large_seed(self.seed)
+        if self.start_with not in get_args(StartWith):
+            raise unknown("start_with", self.start_with, get_args(StartWith))
+        if self.start_with != "all" and self.start_from is None:
+            raise ValueError(f"start_with={self.start_with!r} needs a run to start from: set start_from")
         if self.image_size is not None and self.image_size < 1:
             raise ValueError(f"image_size={self.image_size}, expected 1 pixel or more")

@@ -80,7 +80,7 @@ def train(
         }
         model = built(settings, experiment, config, device)
         if experiment.start_from is not None:
-            start_from(experiment.start_from, model, config)
+            start_from(experiment.start_from, model, config, experiment.start_with)
         run = Run.create(experiment.out, data, method, experiment.seed, settings, VERB)
         with ending_noted(run):
             return _run(run, model, experiment, config, stores, quiet)
@@ -114,7 +114,7 @@ def resume(path: str | Path, *, episodes: int | None = None, quiet: bool = False
         stores = load_both(experiment, device)
         check_same_classes(run, stores[0])
         if experiment.start_from is not None and not checkpoints.complete(run.checkpoints):
-            start_from(experiment.start_from, model, config)
+            start_from(experiment.start_from, model, config, experiment.start_with)
         run.total(episodes, experiment.episodes)
         return _run(run, model, experiment, config, stores, quiet)
     finally:

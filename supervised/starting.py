@@ -6,12 +6,16 @@ from typing import Any
 import torch
 
 from metarl.runs import Run
+from metarl.supervised.experiment import StartWith
 from metarl.supervised.fewshot_run import FewShotRun
 from metarl.supervised.methods.method import Method
 
+BACKBONE = "net."
+"""How the names of a backbone's parameters begin, in every method."""
+
 
 @torch.no_grad()
-def start_from(path: str | Path, method: Method, config: Any) -> None:
+def start_from(path: str | Path, method: Method, config: Any, which: StartWith = "all") -> None:
     """Give a fresh method the parameters of a trained run, of its best state in validation or else its newest.
 
     The run may be of another method that has all of these parameters, and of other data, ways and shots. Averages of
@@ -21,6 +25,7 @@ def start_from(path: str | Path, method: Method, config: Any) -> None:
         path: The run's folder.
         method: Its parameters are changed, in place.
         config: The method's.
+        which: "all", or "backbone": those of the network from images to features, whatever comes after it.
 
     Raises:
         ValueError: The folder holds no run, the backbone is another, or a parameter is missing or has another shape.
@@ -32,6 +37,10 @@ def start_from(path: str | Path, method: Method, config: Any) -> None:
         )
     known = dict(source.method(torch.device("cpu"))[0].module.named_parameters())
     wanted = dict(method.module.named_parameters())
+    if which == "backbone":
+        wanted = {name: each for name, each in wanted.items() if name.startswith(BACKBONE)}
+        if not wanted:
+            raise ValueError(f"the backbone {config.backbone.name!r} has no parameters to start with")
     problems = [f"'{name}' is missing there" for name in wanted if name not in known]
     problems += [
         f"'{name}' has shape {tuple(known[name].shape)} there, {tuple(each.shape)} here"
@@ -42,7 +51,8 @@ def start_from(path: str | Path, method: Method, config: Any) -> None:
         listed = "\n  ".join(problems)
         raise ValueError(
             f"cannot start from {path}, a run of '{source.name}': its parameters are others (the ways of training "
-            f"episodes, the classes of the data and the flags of the method decide their shapes)\n  {listed}"
+            f"episodes, the classes of the data and the flags of the method decide their shapes); --start-with backbone "
+            f"takes those of the backbone only\n  {listed}"
         )
     for name, each in wanted.items():
         each.copy_(known[name])

@@ -3,9 +3,10 @@
 A convolution is linear in the image and in the filters, so three maps are closed under differentiation: the
 convolution, its gradient by the image and its gradient by the filters. PyTorch's own double backward takes
 other roads, some of them slow. Images are kept with the channels last in memory, which is a third faster on a CPU, and
-saves a GPU's matrix units two transpositions.
+saves a GPU's matrix units two transpositions. Under vmap every task is a group of one grouped convolution, where tasks
+have filters of their own.
 
-Legend: N images, C channels in, O channels out, H and W height and width.
+Legend: N images, C channels in, O channels out, H and W height and width, T tasks.
 """
 
 from collections.abc import Iterator
@@ -66,12 +67,13 @@ def conv2d(
 
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
     if inside_transform():
-        return F.conv2d(x, weight, bias, stride, padding)
-    if x.device.type != "cpu":
+        y = _Convolution.apply(x, weight, stride, padding)
+    elif x.device.type != "cpu":
         return F.conv2d(x.contiguous(memory_format=LAST), weight, bias, stride, padding)
-    if weight.shape[1] == 1 and not x.requires_grad:
+    elif weight.shape[1] == 1 and not x.requires_grad:
         return _of_one_channel(x, weight, bias, stride, padding)
-    y = _Convolution.apply(x.contiguous(memory_format=LAST), weight, stride, padding)
+    else:
+        y = _Convolution.apply(x.contiguous(memory_format=LAST), weight, stride, padding)
     return y if bias is None else y + bias.view(-1, 1, 1)
 
 
@@ -86,17 +88,44 @@ def _of_one_channel(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int,
     return y.view(n, rows, columns, -1).permute(0, 3, 1, 2)
 
 
-def _gradients(grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, mask: list[bool]):
+def _product(x: Tensor, weight: Tensor, stride: int, padding: int, groups: int = 1) -> Tensor:
+    return aten.convolution(x, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], groups)
+
+
+def _gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, mask: list[bool], groups: int = 1
+):
     sizes = [stride] * 2, [padding] * 2, [1, 1]
-    return aten.convolution_backward(grad, x, weight, None, *sizes, False, [0, 0], 1, mask)
+    return aten.convolution_backward(grad, x, weight, None, *sizes, False, [0, 0], groups, mask)
+
+
+def _tasks_first(info, in_dims, *tensors: Tensor) -> list[Tensor]:
+    """Tensors (T, ...) of T tasks; what all tasks share is repeated, without a copy."""
+    return [
+        each.expand(info.batch_size, *each.shape) if axis is None else each.movedim(axis, 0)
+        for each, axis in zip(tensors, in_dims, strict=False)
+    ]
+
+
+def _joined(x: Tensor) -> Tensor:
+    """Images (T, N, C, H, W) of T tasks as (N, T C, H, W): the groups of a grouped convolution."""
+    return x.movedim(0, 1).flatten(1, 2)
+
+
+def _parted(x: Tensor, tasks: int) -> Tensor:
+    """The inverse of `_joined`."""
+    return x.unflatten(1, (tasks, -1)).movedim(1, 0)
 
 
 class _Convolution(Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+        return _product(x, weight, stride, padding)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, weight, *ctx.sizes = inputs
         ctx.save_for_backward(x, weight)
-        ctx.sizes = stride, padding
-        return aten.convolution(x, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
@@ -105,18 +134,29 @@ class _Convolution(Function):
         by_weight = _ByFilters.apply(grad, x, weight.shape, *ctx.sizes) if ctx.needs_input_grad[1] else None
         return by_x, by_weight, None, None
 
+    @staticmethod
+    def vmap(info, in_dims, x: Tensor, weight: Tensor, stride: int, padding: int):
+        if in_dims[1] is None:  # filters of all tasks: their images are one batch
+            y = _Convolution.apply(x.movedim(in_dims[0], 0).flatten(0, 1), weight, stride, padding)
+            return y.unflatten(0, (info.batch_size, -1)), 0
+        x, weight = _tasks_first(info, in_dims, x, weight)
+        y = _product(_joined(x), weight.flatten(0, 1), stride, padding, info.batch_size)
+        return _parted(y, info.batch_size), 0
+
 
 class _ByImage(Function):
     """The gradient of a convolution by its image: linear in the outer gradient and in the filters."""
 
     @staticmethod
-    def forward(ctx, grad: Tensor, weight: Tensor, shape: torch.Size, stride: int, padding: int) -> Tensor:
-        ctx.save_for_backward(grad, weight)
-        ctx.sizes = stride, padding
+    def forward(grad: Tensor, weight: Tensor, shape: torch.Size, stride: int, padding: int) -> Tensor:
         like = torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=LAST)
-        return _gradients(
-            grad.contiguous(memory_format=LAST), like, weight, stride, padding, [True, False, False]
-        )[0]
+        grad = grad.contiguous(memory_format=LAST)
+        return _gradients(grad, like, weight, stride, padding, [True, False, False])[0]
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        grad, weight, _, *ctx.sizes = inputs
+        ctx.save_for_backward(grad, weight)
 
     @staticmethod
     def backward(ctx, outer: Tensor):
@@ -127,16 +167,32 @@ class _ByImage(Function):
         )
         return by_grad, by_weight, None, None, None
 
+    @staticmethod
+    def vmap(info, in_dims, grad: Tensor, weight: Tensor, shape: torch.Size, stride: int, padding: int):
+        tasks, (images, *rest) = info.batch_size, shape
+        if in_dims[1] is None:
+            grad = grad.movedim(in_dims[0], 0).flatten(0, 1)
+            x = _ByImage.apply(grad, weight, (tasks * images, *rest), stride, padding)
+            return x.unflatten(0, (tasks, images)), 0
+        grad, weight = _tasks_first(info, in_dims, grad, weight)
+        like = grad.new_empty(images, tasks * rest[0], *rest[1:])
+        mask = [True, False, False]
+        x = _gradients(_joined(grad), like, weight.flatten(0, 1), stride, padding, mask, tasks)[0]
+        return _parted(x, tasks), 0
+
 
 class _ByFilters(Function):
     """The gradient of a convolution by its filters: linear in the outer gradient and in the image."""
 
     @staticmethod
-    def forward(ctx, grad: Tensor, x: Tensor, shape: torch.Size, stride: int, padding: int) -> Tensor:
-        ctx.save_for_backward(grad, x)
-        ctx.sizes = stride, padding
+    def forward(grad: Tensor, x: Tensor, shape: torch.Size, stride: int, padding: int) -> Tensor:
         grad, like = grad.contiguous(memory_format=LAST), x.new_empty(shape)
         return _gradients(grad, x, like, stride, padding, [False, True, False])[1]
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        grad, x, _, *ctx.sizes = inputs
+        ctx.save_for_backward(grad, x)
 
     @staticmethod
     def backward(ctx, outer: Tensor):
@@ -144,3 +200,12 @@ class _ByFilters(Function):
         by_grad = _Convolution.apply(x, outer, *ctx.sizes) if ctx.needs_input_grad[0] else None
         by_x = _ByImage.apply(grad, outer, x.shape, *ctx.sizes) if ctx.needs_input_grad[1] else None
         return by_grad, by_x, None, None, None
+
+    @staticmethod
+    def vmap(info, in_dims, grad: Tensor, x: Tensor, shape: torch.Size, stride: int, padding: int):
+        tasks = info.batch_size
+        grad, x = _tasks_first(info, in_dims, grad, x)
+        like = x.new_empty(tasks * shape[0], *shape[1:])
+        mask = [False, True, False]
+        weight = _gradients(_joined(grad), _joined(x), like, stride, padding, mask, tasks)[1]
+        return weight.unflatten(0, (tasks, -1)), 0

@@ -1,3 +1,4 @@
+import gc
 import warnings
 from contextlib import nullcontext
 
@@ -120,6 +121,21 @@ def test_what_cannot_be_recorded_is_computed_as_ever(without_gpu, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         computed(graphed, params, batch(2, "cpu"))
+
+
+def test_no_garbage_is_collected_in_a_recording(without_gpu):
+    collecting = []
+
+    def loss(params, data):
+        collecting.append(gc.isenabled())
+        return adapted_loss(params, data)
+
+    graphed, params = GraphedLoss(loss), parameters("cpu")
+    StandIn.of, StandIn.params = graphed, params
+    for number in range(3):
+        computed(graphed, params, batch(number, "cpu"))
+    assert collecting == [True, False, True, True], "to warm up, to record, and in replays of a stand-in"
+    assert gc.isenabled()
 
 
 @needs_gpu

@@ -91,6 +91,37 @@ def test_convolution_equals_torchs_and_passes_gradgradcheck(channels, stride, si
     assert torch.autograd.gradgradcheck(lambda *a: conv2d(*a, stride, 1), inputs)
 
 
+def adapted_convolutions(convolve, shared, x, z, stride):
+    """Loss on `z` after two inner steps on `x`, and gradients of it: of second order in the filters."""
+    filters = images(4, x.shape[2], 3, 3, seed=1), 0.3 * images(4, 4, 3, 3, seed=2), images(4, seed=3)
+
+    def loss(filters, x):
+        first = convolve(x, filters[0], filters[2], stride, 1).tanh()
+        return (convolve(first, filters[1], None, 1, 1) ** 3).mean()
+
+    def task(filters, x, z):
+        for _ in range(2):
+            grads = torch.func.grad(loss)(filters, x)
+            filters = tuple(each - 0.1 * grad for each, grad in zip(filters, grads, strict=True))
+        return loss(filters, z)
+
+    of = torch.func.grad_and_value(task, argnums=(0, 1))
+    return torch.vmap(of, (None, None if shared else 0, 0))(filters, x[0] if shared else x, z)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["own images", "shared images"])
+@pytest.mark.parametrize(
+    ("channels", "stride", "size"), [(1, 1, 6), (3, 1, 5), (3, 2, 7), (1, 2, 6), (2, 2, 6)]
+)
+def test_adapted_filters_under_vmap_have_the_derivatives_of_torchs_convolution(
+    channels, stride, size, shared
+):
+    x, z = images(3, 2, channels, size, size), images(3, 4, channels, size, size, seed=5)
+    found = adapted_convolutions(conv2d, shared, x, z, stride)
+    expected = adapted_convolutions(F.conv2d, shared, x, z, stride)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
 def convolution_and_gradients(x, w, b):
     w, b = w.clone().requires_grad_(), b.clone().requires_grad_()
     y = conv2d(x, w, b, 1, 1)

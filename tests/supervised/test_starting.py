@@ -8,6 +8,7 @@ import torch
 from metarl import checkpoints
 from metarl.commands import fewshot_train
 from metarl.supervised import building, preset, runs
+from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.training import FewShotTraining
 from tests.supervised import front
 
@@ -101,8 +102,31 @@ def test_heads_of_other_ways_are_named(tmp_path):
     )
     before = runs.train("maml", front.experiment(tmp_path, episodes=4), config, quiet=True)
     experiment = front.experiment(tmp_path, way=3, start_from=str(before.path))
-    with pytest.raises(ValueError, match=r"'head.weight' has shape \(5, 4\) there, \(3, 4\) here"):
+    with pytest.raises(
+        ValueError, match=r"--start-with backbone .*\n.*'head.weight' has shape \(5, 4\) there, \(3, 4\) here"
+    ):
         runs.train("maml", experiment, config, quiet=True)
+
+
+def test_it_starts_with_the_backbone_alone_of_any_method(tmp_path, first_parameters):
+    before = runs.train("prototypical", front.experiment(tmp_path), front.config(), quiet=True)
+    config = preset("maml", "strokes", 3, 1)
+    config = replace(config, backbone=front.config().backbone, training=replace(config.training, tasks=2))
+    experiment = front.experiment(tmp_path, way=3, episodes=4)
+    runs.train("maml", experiment, config, quiet=True)
+    started = replace(experiment, start_from=str(before.path), start_with="backbone")
+    runs.train("maml", started, config, quiet=True)
+    (_, fresh, first), kept = first_parameters, best(before)
+    for name, each in first.items():
+        assert torch.equal(each, kept[name] if name.startswith("net.") else fresh[name])
+    assert {name.split(".")[0] for name in first} == {"net", "head"}
+
+
+def test_what_to_start_with_needs_a_run_and_a_name_that_is_known():
+    with pytest.raises(ValueError, match=r"start_with='backbone' needs a run to start from"):
+        FewShotExperiment(data="strokes", start_with="backbone")
+    with pytest.raises(ValueError, match=r"unknown start_with 'backbon': did you mean 'backbone'\?"):
+        FewShotExperiment(data="strokes", start_from="run", start_with="backbon")
 
 
 def test_the_command_says_what_is_wrong(tmp_path):
