@@ -26,6 +26,24 @@ def inside_vmap() -> bool:
     return any(each.key() == torch._C._functorch.TransformType.Vmap for each in stack)
 
 
+def joined(x: Tensor) -> Tensor:
+    """Images (T, N, C, ...) of T tasks as (N, T C, ...): their channels side by side, for one call on all."""
+    return x.movedim(0, 1).flatten(1, 2)
+
+
+def parted(x: Tensor, tasks: int) -> Tensor:
+    """The inverse of `joined`."""
+    return x.unflatten(1, (tasks, -1)).movedim(1, 0)
+
+
+def tasks_first(info, in_dims, *tensors: Tensor) -> list[Tensor]:
+    """Tensors (T, ...) of T tasks, in a vmap rule; what all tasks share is repeated, without a copy."""
+    return [
+        each.expand(info.batch_size, *each.shape) if axis is None else each.movedim(axis, 0)
+        for each, axis in zip(tensors, in_dims, strict=False)
+    ]
+
+
 def _replacement(module: nn.Module) -> str | None:
     """What to use instead of a norm whose batched second derivative is wrong; None for every other module."""
     if isinstance(module, _InstanceNorm):

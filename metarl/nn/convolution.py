@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from metarl.transforms import inside_transform
+from metarl.transforms import inside_transform, joined, parted, tasks_first
 
 LAST = torch.channels_last
 aten = torch.ops.aten
@@ -99,24 +99,6 @@ def _gradients(
     return aten.convolution_backward(grad, x, weight, None, *sizes, False, [0, 0], groups, mask)
 
 
-def _tasks_first(info, in_dims, *tensors: Tensor) -> list[Tensor]:
-    """Tensors (T, ...) of T tasks; what all tasks share is repeated, without a copy."""
-    return [
-        each.expand(info.batch_size, *each.shape) if axis is None else each.movedim(axis, 0)
-        for each, axis in zip(tensors, in_dims, strict=False)
-    ]
-
-
-def _joined(x: Tensor) -> Tensor:
-    """Images (T, N, C, H, W) of T tasks as (N, T C, H, W): the groups of a grouped convolution."""
-    return x.movedim(0, 1).flatten(1, 2)
-
-
-def _parted(x: Tensor, tasks: int) -> Tensor:
-    """The inverse of `_joined`."""
-    return x.unflatten(1, (tasks, -1)).movedim(1, 0)
-
-
 class _Convolution(Function):
     @staticmethod
     def forward(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
@@ -139,9 +121,9 @@ class _Convolution(Function):
         if in_dims[1] is None:  # filters of all tasks: their images are one batch
             y = _Convolution.apply(x.movedim(in_dims[0], 0).flatten(0, 1), weight, stride, padding)
             return y.unflatten(0, (info.batch_size, -1)), 0
-        x, weight = _tasks_first(info, in_dims, x, weight)
-        y = _product(_joined(x), weight.flatten(0, 1), stride, padding, info.batch_size)
-        return _parted(y, info.batch_size), 0
+        x, weight = tasks_first(info, in_dims, x, weight)
+        y = _product(joined(x), weight.flatten(0, 1), stride, padding, info.batch_size)
+        return parted(y, info.batch_size), 0
 
 
 class _ByImage(Function):
@@ -174,11 +156,11 @@ class _ByImage(Function):
             grad = grad.movedim(in_dims[0], 0).flatten(0, 1)
             x = _ByImage.apply(grad, weight, (tasks * images, *rest), stride, padding)
             return x.unflatten(0, (tasks, images)), 0
-        grad, weight = _tasks_first(info, in_dims, grad, weight)
+        grad, weight = tasks_first(info, in_dims, grad, weight)
         like = grad.new_empty(images, tasks * rest[0], *rest[1:])
         mask = [True, False, False]
-        x = _gradients(_joined(grad), like, weight.flatten(0, 1), stride, padding, mask, tasks)[0]
-        return _parted(x, tasks), 0
+        x = _gradients(joined(grad), like, weight.flatten(0, 1), stride, padding, mask, tasks)[0]
+        return parted(x, tasks), 0
 
 
 class _ByFilters(Function):
@@ -204,8 +186,8 @@ class _ByFilters(Function):
     @staticmethod
     def vmap(info, in_dims, grad: Tensor, x: Tensor, shape: torch.Size, stride: int, padding: int):
         tasks = info.batch_size
-        grad, x = _tasks_first(info, in_dims, grad, x)
+        grad, x = tasks_first(info, in_dims, grad, x)
         like = x.new_empty(tasks * shape[0], *shape[1:])
         mask = [False, True, False]
-        weight = _gradients(_joined(grad), _joined(x), like, stride, padding, mask, tasks)[1]
+        weight = _gradients(joined(grad), joined(x), like, stride, padding, mask, tasks)[1]
         return weight.unflatten(0, (tasks, -1)), 0

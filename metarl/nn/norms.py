@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metarl.names import unknown
+from metarl.nn.batch_normalisation import normalised
 from metarl.nn.pooling import has_fast_path, max_pool, max_pool_with_moments, moments
 from metarl.transforms import inside_transform
 
@@ -73,6 +74,8 @@ class BatchNorm(nn.Module):
             return self._fused(x, statistics)
         if statistics == "running":
             return self._scaled(x, self.running_mean, self.running_var)
+        if statistics == "batch" and inside_transform():
+            return self._normalised(x)
         rows, dims = support if statistics == "support" else x.shape[0], (0, *range(2, x.dim()))
         variance, mean = torch.var_mean(x[:rows], dims, correction=0)
         return self._scaled(x, *self._record(mean, variance))
@@ -82,6 +85,13 @@ class BatchNorm(nn.Module):
         stored = statistics == "running"
         mean, variance = (self.running_mean, self.running_var) if stored else (None, None)
         return F.batch_norm(x, mean, variance, self.weight, self.bias, not stored, 0.0, self.eps)
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        """By the batch's own moments, for transforms."""
+        self._refuse_to_record()
+        weight = x.new_ones(self.channels) if self.weight is None else self.weight
+        bias = x.new_zeros(self.channels) if self.bias is None else self.bias
+        return normalised(x, weight, bias, self.eps)
 
     def then_max_pool(self, x: Tensor, statistics: BatchStatistics = "batch", support: int = 0) -> Tensor:
         """`max_pool(self(x))`, with most of the norm's work done after the pooling: (N, C, H, W) halved."""
@@ -141,10 +151,13 @@ class BatchNorm(nn.Module):
 
     def _record(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         if _records and (kept := _records.get(id(self.running_mean))) is not None:
-            if inside_transform():
-                raise ValueError("moments are recorded outside torch.func only: run tasks with how='loop'")
+            self._refuse_to_record()
             kept.append((mean.detach().flatten(), variance.detach().flatten()))
         return mean, variance
+
+    def _refuse_to_record(self) -> None:
+        if id(self.running_mean) in _records and inside_transform():
+            raise ValueError("moments are recorded outside torch.func only: run tasks with how='loop'")
 
 
 @contextmanager

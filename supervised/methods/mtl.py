@@ -22,7 +22,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metarl import distributed
@@ -132,7 +131,8 @@ def transferred(params: Params) -> dict[str, Tensor]:
 
 def hardest(scores: Tensor, episode: Episode) -> Tensor:
     """The class with the lowest accuracy on the queries, as a number of the store; of equal ones, the least likely."""
-    members = F.one_hot(episode.query_labels, episode.way).to(scores.dtype)
+    labels, ways = episode.query_labels, torch.arange(episode.way, device=scores.device)
+    members = (labels.unsqueeze(1) == ways).to(scores.dtype)  # vmap refuses F.one_hot on a GPU
     right = (scores.argmax(-1) == episode.query_labels).to(scores.dtype)
     sure = scores.softmax(-1).gather(1, episode.query_labels.unsqueeze(1)).squeeze(1)
     each = (right + 1e-3 * sure) @ members / members.sum(0)

@@ -9,6 +9,7 @@ from torch import nn
 from torch.func import functional_call
 
 from metarl.nn import BatchNorm, ConvBlock, max_pool, norm_layer, normalise, recorded_moments, stateless
+from metarl.nn.batch_normalisation import normalised
 from metarl.tasks import over_tasks
 
 D = torch.float64
@@ -79,6 +80,66 @@ def test_the_support_is_normalised_as_if_it_were_alone():
     torch.testing.assert_close(norm(x, "support", 4)[:4], norm(x[:4]), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(norm(x, "support", 6), norm(x), rtol=1e-12, atol=1e-12)
     assert not torch.allclose(norm(x, "support", 4)[4:], norm(x)[4:], rtol=1e-3)
+
+
+def by_primitives(x, weight, bias, eps):
+    """The definition, in the order of `normalised`'s arguments."""
+    dims, shape = (0, *range(2, x.dim())), (-1, *(1,) * (x.dim() - 2))
+    variance, mean = torch.var_mean(x, dims, correction=0)
+    x = (x - mean.view(shape)) / (variance.view(shape) + eps).sqrt()
+    return x * weight.view(shape) + bias.view(shape)
+
+
+SHAPES = pytest.mark.parametrize("shape", [(6, 4), (6, 4, 3), (5, 4, 3, 2)])
+
+
+@SHAPES
+def test_normalising_passes_gradgradcheck_and_has_the_third_derivative(shape):
+    inputs = [each.requires_grad_() for each in (images(*shape), images(4, seed=1), images(4, seed=2))]
+    assert torch.autograd.gradcheck(lambda *each: normalised(*each, 0.1), inputs)
+    assert torch.autograd.gradgradcheck(lambda *each: normalised(*each, 0.1), inputs)
+
+    def third(of):
+        value = of(*inputs, 0.1).pow(4).sum()
+        for power, place in ((3, 0), (2, 1)):
+            (first,) = torch.autograd.grad(value, inputs[place], create_graph=True)
+            value = first.pow(power).sum()
+        return torch.autograd.grad(value, inputs)
+
+    for found, expected in zip(third(normalised), third(by_primitives), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
+
+
+@SHAPES
+def test_adapted_scales_and_shifts_under_vmap_have_the_derivatives_of_the_definition(shape):
+    """Two inner steps on a task's images, and the loss on others."""
+
+    def gradients(of):
+        def loss(params, x):
+            return (of(x * params[2].view(-1, *(1,) * (x.dim() - 2)), *params[:2], 0.1) ** 3).mean()
+
+        def task(params, x, z):
+            for _ in range(2):
+                steps = torch.func.grad(loss)(params, x)
+                params = tuple(each - 0.1 * step for each, step in zip(params, steps, strict=True))
+            return loss(params, z)
+
+        params = images(4, seed=1), images(4, seed=2), images(4, seed=3)
+        x, z = images(3, *shape), images(3, *shape, seed=5)
+        return torch.vmap(torch.func.grad_and_value(task, argnums=(0, 1)), (None, 0, 0))(params, x, z)
+
+    torch.testing.assert_close(gradients(normalised), gradients(by_primitives), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_batch_norm_in_a_transform_is_what_it_is_outside(affine):
+    norm, x = BatchNorm(4, affine=affine).to(D), images(6, 4, 5, 4)
+    of = torch.func.grad_and_value(lambda x: (norm(x) ** 3 * images(6, 4, 5, 4, seed=9)).sum())
+    gradient, value = of(x)
+    x.requires_grad_()
+    outside = (norm(x) ** 3 * images(6, 4, 5, 4, seed=9)).sum()
+    torch.testing.assert_close(value, outside.detach())
+    torch.testing.assert_close(gradient, torch.autograd.grad(outside, x)[0])
 
 
 @pytest.mark.parametrize("how", ["plain", "pooled", "general"])
