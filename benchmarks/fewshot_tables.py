@@ -50,6 +50,24 @@ def sine_waves(found: list[Mapping[str, Any]]) -> str:
     return "\n\n".join(parts) + source(only)
 
 
+def feature_reuse(found: list[Mapping[str, Any]]) -> str:
+    """Accuracy with blocks frozen in the inner loop, and how alike a layer's outputs are before and after it."""
+    (only,) = found
+    accuracies, likeness = [], []
+    for row in only["rows"]:
+        about = [row["data"], row["method"], row["kind"]]
+        shown = [_mean(100 * np.array(each), 1) for each in (*row["frozen"], row["nil"])]
+        accuracies.append([*about, row["steps"], *shown])
+        likeness.append([*about, *(f"{each:.2f}" for each in row["alike"])])
+    about = ["data", "method", "episodes"]
+    frozen = ["none", "1", "1 to 2", "1 to 3", "1 to 4"]
+    blocks = [f"block {number}" for number in range(1, 5)]
+    first = markdown_table(
+        [*about, "inner steps", *(f"frozen: {each}" for each in frozen), "NIL"], accuracies
+    )
+    return f"{first}\n\n{markdown_table([*about, *blocks, 'scores'], likeness)}" + source(only)
+
+
 def _errors(row: Mapping[str, Any] | None) -> str:
     """Mean and half its interval; nothing where nothing was measured."""
     if row is None:

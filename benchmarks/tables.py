@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fewshot_tables import fewshot, mlap, sine_waves
+from fewshot_tables import feature_reuse, fewshot, mlap, sine_waves
 from learning_tables import RESULTS, ROOT, draw_learning_curves, learning, learning_curves, lifetimes
 from speed_tables import (
     cuda_graphs,
@@ -51,6 +51,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Mapping[str, Any]]], str]]] = {
     "meta_step": ("meta_step.json", meta_step),
     "mlap": ("mlap.json", mlap),
     "robosumo": ("robosumo.json", robosumo),
+    "feature_reuse": ("feature_reuse.json", feature_reuse),
     "sine_waves": ("sine_waves.json", sine_waves),
     "sumo_ladders": ("sumo_ladders.json", sumo_ladders),
     "sumo_pairs": ("sumo_ladders.json", sumo_pairs),

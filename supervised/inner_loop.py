@@ -29,6 +29,7 @@ from metarl.supervised.task_kinds import query_loss, support_loss
 from metarl.transforms import stateless
 from metarl.update_rules import RULE_PREFIX, SGD, UpdateRule
 
+HEAD = ("head.weight", "head.bias")
 PER_ENTRY = {"lr": 1, "square": 0}
 """What an update rule may have for every entry of a tensor (`rule.<kind>.<name>`), and how many axes come before."""
 
@@ -40,10 +41,19 @@ class Learner:
     Attributes:
         module: Holds the parameters: `net` and `head`.
         features: `features(params, inputs, statistics=.., support=..)` -> (N, D), as a backbone.
+        zero_head: Whether every inner loop starts from a head of zeros.
     """
 
     module: nn.Module
     features: Callable[..., Tensor]
+    zero_head: bool = False
+
+    def start(self, params: Params, episode: Any) -> dict[str, Tensor]:
+        """The params that the inner loop of a task starts from; see `with_ways`."""
+        found = with_ways(params, episode)
+        if self.zero_head:
+            found |= {name: torch.zeros_like(found[name]) for name in HEAD}
+        return found
 
     def support_loss(self, params: Params, episode: Any, statistics: Statistics) -> Tensor:
         """The inner loss of one task."""
@@ -55,18 +65,19 @@ class Learner:
         return head(params, embed_query(partial(self.features, params), episode, statistics))
 
 
-def learner(config: Backbone, image: tuple[int, ...], outputs: int) -> Learner:
+def learner(config: Backbone, image: tuple[int, ...], outputs: int, zero_head: bool = False) -> Learner:
     """A learner with fresh parameters.
 
     Args:
         config: The network.
         image: Shape of an input.
         outputs: Rows of the head: ways of a training episode, or 1 for a regression.
+        zero_head: Whether every inner loop starts from a head of zeros.
     """
     module = nn.Module()
     module.net = backbone(config, image)
     module.head = nn.Linear(module.net.feature_size, outputs)
-    return Learner(module, stateless(module.net, "net."))
+    return Learner(module, stateless(module.net, "net."), zero_head)
 
 
 def head(params: Params, features: Tensor) -> Tensor:
@@ -85,7 +96,7 @@ def with_ways(params: Params, episode: Any) -> dict[str, Tensor]:
         return dict(params)
     places = torch.arange(episode.way, device=params["head.weight"].device) % rows
     changed = dict(params)
-    for name in ("head.weight", "head.bias"):
+    for name in HEAD:
         changed[name] = params[name][places]
         for kind, axis in PER_ENTRY.items():
             value = params.get(f"{RULE_PREFIX}{kind}.{name}")
@@ -148,7 +159,7 @@ def gradient_task(learner: Learner, rule: UpdateRule, inner: InnerLoop) -> Task:
     """Inner loop on the support, meta-loss on the query."""
 
     def task(params: Params, episode: Any, statistics: Statistics) -> tuple[Tensor, Tensor]:
-        fast = adapted(learner, with_ways(params, episode), episode, statistics, rule, inner)
+        fast = adapted(learner, learner.start(params, episode), episode, statistics, rule, inner)
         scores = learner.query_scores(fast, episode, statistics)
         return query_loss(scores, episode), scores
 

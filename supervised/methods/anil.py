@@ -41,7 +41,8 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
     Raises:
         ValueError: A regression is to be tested without a head.
     """
-    network = learner(config.backbone, image, min(classes, config.training.way or way))
+    ways = min(classes, config.training.way or way)
+    network = learner(config.backbone, image, ways, config.zero_head)
     method = gradient_method(network, sgd(config.inner), config.inner)
     if config.test == "head":
         return method

@@ -26,7 +26,8 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         way: Classes of an episode in testing; others will do.
         shot: Support images of each class (not needed).
     """
-    network = learner(config.backbone, image, min(classes, config.training.way or way))
+    ways = min(classes, config.training.way or way)
+    network = learner(config.backbone, image, ways, config.zero_head)
     for value in network.module.net.parameters():
         if value.dim() > 1:
             nn.init.orthogonal_(value)

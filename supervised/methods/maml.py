@@ -24,5 +24,6 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         way: Classes of an episode in testing; others will do (see `metarl.supervised.inner_loop.with_ways`).
         shot: Support images of each class (not needed).
     """
-    network = learner(config.backbone, image, min(classes, config.training.way or way))
+    ways = min(classes, config.training.way or way)
+    network = learner(config.backbone, image, ways, config.zero_head)
     return gradient_method(network, sgd(config.inner), config.inner)

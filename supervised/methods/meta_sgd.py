@@ -25,7 +25,8 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         shot: Support images of each class (not needed).
     """
     inner = config.inner
-    network = learner(config.backbone, image, min(classes, config.training.way or way))
+    ways = min(classes, config.training.way or way)
+    network = learner(config.backbone, image, ways, config.zero_head)
     rule = LearnedSGD(inner.lr, per="parameter", shared_over_steps=True, clip=inner.clip, clip_by="value")
     start = dict(network.module.named_parameters())
     register(network.module, rule.init(start, max(1, inner.steps), patterns_of(inner.adapted, start)))

@@ -38,7 +38,8 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         way: Classes of an episode in testing; others will do.
         shot: Support images of each class, in training unless the settings say otherwise.
     """
-    network = learner(config.backbone, image, min(classes, config.training.way or way))
+    ways = min(classes, config.training.way or way)
+    network = learner(config.backbone, image, ways, config.zero_head)
     rule = TNet(sgd(config.inner), config.masked, config.temperature, plain=("head.*",))
     params = dict(network.module.named_parameters())
     learned = rule.init(params, max(1, config.inner.steps), patterns_of(config.inner.adapted, params))

@@ -25,6 +25,9 @@ class Config:
     """Episodes and optimiser."""
     inner: InnerLoop = field(default_factory=InnerLoop)
     """The inner loop."""
+    zero_head: bool = False
+    """Whether every inner loop starts from a head of zeros (the zeroing trick of Kao et al. 2022), which favours no class
+    and fits any number of ways."""
 
 
 def episodes(query: int, tasks: int, max_grad_value: float | None = None) -> EpisodicTraining:
