@@ -26,8 +26,8 @@ class Config:
     inner: InnerLoop = field(default_factory=InnerLoop)
     """The inner loop."""
     zero_head: bool = False
-    """Whether every inner loop starts from a head of zeros (the zeroing trick of Kao et al. 2022), which favours no class
-    and fits any number of ways."""
+    """Whether every inner loop starts from a head of zeros (the zeroing trick of Kao et al. 2022), whose rows are
+    all alike and fit any number of ways."""
 
 
 def episodes(query: int, tasks: int, max_grad_value: float | None = None) -> EpisodicTraining:

@@ -103,6 +103,38 @@ def test_no_inner_steps_are_plain_training():
     torch.testing.assert_close(gradients(loss, params), gradients(plain, params))
 
 
+def test_from_a_head_of_zeros_one_step_makes_a_classifier_of_the_supports_features():
+    method, params = made(config_of("maml", inner={"steps": 1, "lr": 0.7}, zero_head=True), "maml")
+    one = episode()
+    scores = method.task(params, one, "transductive")[1]
+    support, query = method.module.net(one.support), method.module.net(one.query)
+    told = F.one_hot(one.support_labels, WAY).to(support) - 1 / WAY
+    expected = 0.7 * (query @ support.T + 1) @ told / len(support)  # the network's own gradient is zero
+    torch.testing.assert_close(scores, expected)
+
+
+@pytest.mark.parametrize("name", ["maml", "anil", "maml++", "meta-curvature", "t-net", "geodesic"])
+def test_a_head_of_zeros_favours_no_class_and_fits_any_number_of_ways(name):
+    inner = {"steps": 2, "lr": 0.3, "adapted": "head" if name == "anil" else "all"}
+    method, params = made(config_of(name, inner=inner, zero_head=True), name)
+    one = episode()
+    scores = method.task(params, one, "transductive")[1]
+    order = torch.randperm(WAY, generator=torch.Generator().manual_seed(1))
+    other = one._replace(support_labels=order[one.support_labels], query_labels=order[one.query_labels])
+    torch.testing.assert_close(method.task(params, other, "transductive")[1][:, order], scores)
+    more = one._replace(classes=torch.arange(WAY + 2))
+    assert method.task(params, more, "transductive")[1].shape == (len(one.query), WAY + 2)
+
+
+def test_the_meta_gradient_from_a_head_of_zeros_is_that_of_finite_differences():
+    method, params = made(config_of("maml", inner={"steps": 3, "lr": 0.3}, zero_head=True), "maml")
+    one = episode()
+    grads = gradients(method.task(params, one, "transductive")[0], params)
+    assert_slope(lambda p: method.task(p, one, "transductive")[0], params, grads)
+    assert not grads["head.weight"].any()
+    assert grads["net.blocks.0.conv.weight"].any()
+
+
 def test_testing_takes_steps_of_its_own():
     three, params = made(config_of("maml", inner={"steps": 1, "test_steps": 3}), "maml")
     always, _ = made(config_of("maml", inner={"steps": 3}), "maml")
