@@ -25,7 +25,7 @@ from metarl.configs import read_json, write_json
 from metarl.provenance import measurement
 from metarl.supervised.evaluation import Protocol, judge, seeded
 from metarl.supervised.fewshot_run import FewShotRun
-from metarl.supervised.inner_loop import Learner, in_testing, sgd, with_ways
+from metarl.supervised.inner_loop import Learner, in_testing, sgd
 from metarl.supervised.methods.anil import headless
 from metarl.supervised.methods.method import Method, Params, Task
 from metarl.supervised.runs import open_run
@@ -47,14 +47,14 @@ class Trained:
             raise ValueError(f"{run.path} is a run of '{run.name}', expected MAML or FOMAML with a conv4")
         self.run, (self.method, self.state) = run, run.method(torch.device("cpu"))
         module = self.method.module
-        self.learner = Learner(module, stateless(module.net, "net."))
+        self.learner = Learner(module, stateless(module.net, "net."), run.config.zero_head)
         self.inner, self.mode = in_testing(run.config.inner), run.config.training.test_statistics
 
     def adapted(self, params: Params, episode: Any, frozen: int) -> Params:
         """The params after the inner loop, which leaves the first blocks alone."""
         blocks = (f"net.blocks.{number}.*" for number in range(frozen, BLOCKS))
         return adapt(
-            with_ways(params, episode),
+            self.learner.start(params, episode),
             lambda fast, _: self.learner.support_loss(fast, episode, self.mode),
             None,
             rule=sgd(self.inner),
@@ -107,7 +107,7 @@ def judged(trained: Trained, shot: int, episodes: int) -> dict[str, Any]:
     sampler = sampler_of(store, way, shot, protocol.query)
     for number in range(ALIKE):
         episode = pytree.tree_map(lambda each: each[0], sampler.draw(1, seeded(protocol.seed, number)))
-        before = trained.layers(with_ways(params, episode), episode.query)
+        before = trained.layers(trained.learner.start(params, episode), episode.query)
         after = trained.layers(trained.adapted(params, episode, 0), episode.query)
         layers.append([round(alike(a, b), 5) for a, b in zip(before, after, strict=True)])
     return {

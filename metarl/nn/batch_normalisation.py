@@ -1,7 +1,7 @@
 """Batch normalisation by a batch's own moments, with derivatives of every order in few operations.
 
 Value and gradient are PyTorch's own fused kernels, and the gradient's derivative is written out: a GPU waits for every
-operation, and composed of primitives second derivatives take three times as many. Under vmap the channels of all tasks
+operation, and second derivatives that are composed of primitives take many more. Under vmap the channels of all tasks
 stand side by side, as they lie in memory after a grouped convolution.
 
 Legend: N images, C channels, H and W height and width, M = N H W numbers of a channel, T tasks.
