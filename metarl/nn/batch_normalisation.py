@@ -54,10 +54,13 @@ class _Normalised(Function):
         x, weight, _, ctx.eps = inputs
         _, mean, scale = output
         ctx.mark_non_differentiable(mean, scale)
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, weight, mean, scale)
 
     @staticmethod
-    def backward(ctx, grad: Tensor, *_):
+    def backward(ctx, grad: Tensor | None, *_):
+        if grad is None:
+            return None, None, None, None
         return *_Gradient.apply(grad, *ctx.saved_tensors, ctx.eps), None
 
     @staticmethod
@@ -116,15 +119,14 @@ def second_gradient(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Derivatives of <u, gradient by x> + <v, gradient by weight> + <w, gradient by bias>.
 
-    With n the normalised x, s = 1 / sqrt(variance + eps), g the outer gradient, and means over the M numbers of a
-    channel: the gradient by x is weight s (g - mean(g) - n mean(g n)), that by weight the sum of g n, that by bias the
-    sum of g.
+    With n the normalised x, s = 1 / sqrt(variance + eps), and P(g) = g - mean(g) - n mean(g n), means over the M numbers
+    of a channel: the gradient by x is weight s P(g), that by weight the sum of g n, that by bias the sum of g.
 
     Args:
         by_x: u, (N, C, ...).
         by_weight: v, (C,).
         by_bias: w, (C,).
-        grad: g, (N, C, ...).
+        grad: g, the outer gradient, (N, C, ...).
         x: (N, C, ...).
         weight: (C,).
         eps: Added to the variance.
@@ -133,19 +135,18 @@ def second_gradient(
         Derivatives by g, x and weight.
     """
     dims, shape = (0, *range(2, x.dim())), (-1, *(1,) * (x.dim() - 2))
-    variance, mean = torch.var_mean(x, dims, correction=0)
+    variance, mean = torch.var_mean(x, dims, correction=0, keepdim=True)
     s = (variance + eps).rsqrt()
-    n = torch.addcmul((-mean * s).view(shape), x, s.view(shape))
-    mean_g, mean_u = grad.mean(dims), by_x.mean(dims)
-    a, b = (grad * n).mean(dims), (by_x * n).mean(dims)
-    q = (by_x * grad).mean(dims) - mean_u * mean_g - a * b
-    k, vs = weight * s, by_weight * s
-    ks = k * s
-    of_g, of_u = vs - ks * b, -ks * a
-    of_n = ks * (2 * a * b - q) - vs * a
-    level = -of_g * mean_g - of_u * mean_u
-    by_grad = torch.addcmul((by_bias - k * mean_u).view(shape), n, (by_weight - k * b).view(shape))
-    by_grad = torch.addcmul(by_grad, by_x, k.view(shape))
-    found = torch.addcmul(level.view(shape), n, of_n.view(shape))
-    found = torch.addcmul(torch.addcmul(found, grad, of_g.view(shape)), by_x, of_u.view(shape))
-    return by_grad, found, s * q * (x.numel() // x.shape[1])
+    n = (x - mean) * s
+
+    def projected(y: Tensor) -> tuple[Tensor, Tensor]:
+        slope = (y * n).mean(dims, keepdim=True)
+        return torch.addcmul(y - y.mean(dims, keepdim=True), n, slope, value=-1), slope
+
+    (u, of_u), (g, of_g), v = projected(by_x), projected(grad), by_weight.view(shape)
+    scale = weight.view(shape) * s
+    product = (by_x * g).mean(dims, keepdim=True)
+    by_grad = torch.addcmul(torch.addcmul(by_bias.view(shape), n, v), u, scale)
+    curved = torch.addcmul(of_g * u, n, product)
+    found = torch.addcmul(g * (s * torch.addcmul(v, scale, of_u, value=-1)), curved, scale * s, value=-1)
+    return by_grad, found, (s * product).flatten() * (x.numel() // x.shape[1])
