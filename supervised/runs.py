@@ -81,6 +81,8 @@ def train(
         model = built(settings, experiment, config, device)
         if experiment.start_from is not None:
             start_from(experiment.start_from, model, config, experiment.start_with)
+        elif model.needs_start:
+            raise ValueError(model.needs_start)
         run = Run.create(experiment.out, data, method, experiment.seed, settings, VERB)
         with ending_noted(run):
             return _run(run, model, experiment, config, stores, quiet)

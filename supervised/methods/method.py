@@ -47,6 +47,7 @@ class Method:
             or means in place of samples.
         embeds: Whether the task looks at images through `normalisation.embed` and in no other way. Features that are
             known already may then stand in for images in judging, which is many times as fast.
+        needs_start: Why it is of no use to train it from fresh parameters, and what to do; empty where it is of use.
     """
 
     module: nn.Module
@@ -54,6 +55,7 @@ class Method:
     stages: tuple[Stage, ...] = ()
     test: Task | None = None
     embeds: bool = False
+    needs_start: str = ""
 
     @property
     def tested(self) -> Task:

@@ -69,6 +69,12 @@ class HardClasses(nn.Module):
         return pool[pool >= 0].unique()
 
 
+NEEDS_START = (
+    "pretraining.share=0 leaves the kernels as they are drawn, untrained, as part 2 trains none: expected a share of the "
+    "training (--pretraining.share 0.5), or a run with this backbone (--start-from RUN --start-with backbone)"
+)
+
+
 def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: int) -> Method:
     """MTL with fresh parameters.
 
@@ -81,7 +87,8 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
     """
     network = learner(config.backbone, image, min(classes, config.training.way or way))
     module = network.module
-    module.classifier = nn.Linear(module.net.feature_size, classes)
+    if config.pretraining.share:
+        module.classifier = nn.Linear(module.net.feature_size, classes)
     learned = scale_and_shift(module.net)
     if not any(name.startswith("factors.") for name in learned):
         raise ValueError(
@@ -99,8 +106,13 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         scores = network.query_scores(fast, episode, statistics)
         return query_loss(scores, episode), scores
 
-    stages = _pretraining(config, network.features), _on_episodes(config, task, module.hard, way, shot)
-    return Method(module, task, stages, partial(task, inner=in_testing(config.inner)))
+    test, second = (
+        partial(task, inner=in_testing(config.inner)),
+        _on_episodes(config, task, module.hard, way, shot),
+    )
+    if not config.pretraining.share:
+        return Method(module, task, (second,), test, needs_start=NEEDS_START)
+    return Method(module, task, (_pretraining(config, network.features), second), test)
 
 
 def scale_and_shift(net: nn.Module) -> dict[str, Tensor]:

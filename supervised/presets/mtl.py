@@ -26,8 +26,6 @@ class Config:
     """How many of the latest hard classes are kept."""
 
     def __post_init__(self):
-        if not self.pretraining.share:
-            raise ValueError("pretraining.share=0, expected a share above 0: part 2 trains no kernels")
         if not 0 <= self.hard <= 1:
             raise ValueError(f"hard={self.hard}, expected a probability")
         if self.pool < 1:

@@ -122,6 +122,28 @@ def test_it_starts_with_the_backbone_alone_of_any_method(tmp_path, first_paramet
     assert {name.split(".")[0] for name in first} == {"net", "head"}
 
 
+def test_kernels_that_mtl_does_not_train_come_from_another_run(tmp_path):
+    before = runs.train("prototypical", front.experiment(tmp_path), front.config(), quiet=True)
+    usual = preset("mtl", "strokes", 5, 1)
+    config = replace(
+        usual,
+        backbone=front.config().backbone,
+        training=replace(usual.training, tasks=2, query=2),
+        pretraining=replace(usual.pretraining, share=0.0),
+    )
+    experiment = front.experiment(tmp_path, episodes=4)
+    with pytest.raises(ValueError, match=r"as they are drawn, untrained.* --start-with backbone"):
+        runs.train("mtl", experiment, config, quiet=True)
+    assert not (tmp_path / "strokes" / "mtl").exists()
+    started = replace(experiment, start_from=str(before.path), start_with="backbone")
+    run = runs.train("mtl", started, config, quiet=True)
+    after = best(run)
+    kernels = [name for name in after if name.startswith("net.") and after[name].dim() == 4]
+    assert all(torch.equal(after[name], best(before)[name]) for name in kernels)
+    assert kernels
+    assert any(each.any() for name, each in after.items() if name.startswith("factors."))
+
+
 def test_what_to_start_with_needs_a_run_and_a_name_that_is_known():
     with pytest.raises(ValueError, match=r"start_with='backbone' needs a run to start from"):
         FewShotExperiment(data="strokes", start_with="backbone")

@@ -222,5 +222,11 @@ def test_a_training_that_stopped_goes_on_bit_for_bit(tmp_path, monkeypatch):
 def test_wrong_settings_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         config_of("mtl", **wrong)
-    with pytest.raises(ValueError, match=r"pretraining\.share=0"):
-        config_of("mtl", pretraining=Pretraining(share=0.0))
+
+
+def test_without_a_first_part_it_needs_a_start():
+    method, params = made(config_of("mtl", pretraining=Pretraining(share=0.0)), "mtl")
+    assert "pretraining.share=0 leaves the kernels as they are drawn" in method.needs_start
+    assert len(method.stages) == 1
+    assert not any(name.startswith("classifier.") for name in params)
+    assert not made(config_of("mtl"), "mtl")[0].needs_start
