@@ -136,8 +136,11 @@ def main() -> None:
     rows = {}
     if args.out.is_file():
         rows = {(row["data"], row["method"], row["kind"]): row for row in read_json(args.out)["rows"]}
-    for path in args.runs:
-        trained = Trained(open_run(path))
+    try:
+        runs = [Trained(open_run(path)) for path in args.runs]
+    except ValueError as error:
+        parser.error(str(error))
+    for trained in runs:
         for shot in args.shots or [trained.run.experiment.shot]:
             row = judged(trained, shot, args.episodes)
             rows[(row["data"], row["method"], row["kind"])] = row

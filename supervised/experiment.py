@@ -41,7 +41,7 @@ features of images (`train.npz` ..)."""
     """Folder of a run whose parameters training starts from; it may be of another method that has all of them, and of
 other data, ways and shots."""
     start_with: StartWith = "all"
-    """Which of them: all, or those of the backbone only, and the head and whatever else starts anew."""
+    """Which parameters of that run: all, or those of the backbone only; the head and whatever else then starts anew."""
     data_root: str | None = None
     """Folder of the data sets; unset, $METARL_DATA, or ~/.cache/metarl."""
     image_size: int | None = None
