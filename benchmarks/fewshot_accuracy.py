@@ -4,9 +4,8 @@
 
 Each run's best state by validation is judged in its own normalisation mode, and in those of `--modes`, too (any but
 `running` takes many times as long). Of runs on `omniglot-lake` the accuracies in Lake's 20 one-shot runs are found, too.
-Accuracies of every episode go to `benchmarks/results/fewshot_DATA.json`; a run that is there already (same method and
-seed, chosen in validation by the same ways and shots) is replaced, and so is one that a run of the same method started
-from. Of a run that started from another, or was trained on another's features, that one's training stands before its own.
+Accuracies of every episode go to `benchmarks/results/fewshot_DATA.json`; there a run takes the place of another of its
+method, ways and shots that has the same seed or that it started from. Of a run that started from another, or was trained on another's features, that one's training stands before its own.
 """
 
 import argparse
@@ -110,10 +109,16 @@ def in_one_shot_runs(trained: FewShotRun) -> dict:
     return {"kind": ONE_SHOT, "protocol": {"way": 20, "shot": 1, **state}, "accuracies": accuracies}
 
 
-def identity(run: dict) -> tuple:
-    """What two trainings that stand side by side differ in."""
+def aim(run: dict) -> tuple:
+    """What was trained for what."""
     experiment = run["config"]["experiment"]
-    return run["method"], run["seed"], experiment["way"], experiment["shot"]
+    return run["method"], experiment["way"], experiment["shot"]
+
+
+def takes_the_place(new: dict, old: dict) -> bool:
+    """Whether a run's row replaces another's: trained with the same seed, or started from it."""
+    before = {each["training"] for each in new["before"]}
+    return aim(new) == aim(old) and (new["seed"] == old["seed"] or old["training"] in before)
 
 
 def main() -> None:
@@ -130,13 +135,7 @@ def main() -> None:
         new = judged(folder, args.kinds, args.episodes, args.modes)
         path = RESULTS / f"fewshot_{new['config']['experiment']['data']}.json"
         old = json.loads(path.read_text())["runs"] if path.exists() else []
-        replaced = {each["training"] for each in new["before"]}
-        kept = [
-            each
-            for each in old
-            if identity(each) != identity(new)
-            and not (each["method"] == new["method"] and each["training"] in replaced)
-        ]
+        kept = [each for each in old if not takes_the_place(new, each)]
         write_json(path, {**measurement(), "runs": [*kept, new]})
 
 
