@@ -5,7 +5,8 @@
 Each run's best state by validation is judged in its own normalisation mode, and in those of `--modes`, too (any but
 `running` takes many times as long). Of runs on `omniglot-lake` the accuracies in Lake's 20 one-shot runs are found, too.
 Accuracies of every episode go to `benchmarks/results/fewshot_DATA.json`; there a run takes the place of another of its
-method, ways and shots that has the same seed or that it started from. Of a run that started from another, or was trained on another's features, that one's training stands before its own.
+method, ways and shots that has the same seed or that it started from. Of a run that started from another, or was trained
+on another's features, that one's training stands before its own.
 """
 
 import argparse
