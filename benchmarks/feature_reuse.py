@@ -25,7 +25,7 @@ from metarl.configs import read_json, write_json
 from metarl.provenance import measurement
 from metarl.supervised.evaluation import Protocol, judge, seeded
 from metarl.supervised.fewshot_run import FewShotRun
-from metarl.supervised.inner_loop import Learner, in_testing, sgd
+from metarl.supervised.inner_loop import Learner, head, in_testing, sgd
 from metarl.supervised.methods.anil import headless
 from metarl.supervised.methods.method import Method, Params, Task
 from metarl.supervised.runs import open_run
@@ -81,7 +81,7 @@ class Trained:
             images = functional_call(block, mine, (images,))
             found.append(images.flatten(1))
         features = images.mean((2, 3)) if net.spatial_mean else images.flatten(1)
-        return [*found, features @ params["head.weight"].T + params["head.bias"]]
+        return [*found, head(params, features)]
 
 
 def alike(x: Tensor, y: Tensor) -> float:

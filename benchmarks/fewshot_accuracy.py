@@ -111,7 +111,7 @@ def in_one_shot_runs(trained: FewShotRun) -> dict:
 
 
 def aim(run: dict) -> tuple:
-    """What was trained for what."""
+    """The method, and the ways and shots that it was trained for."""
     experiment = run["config"]["experiment"]
     return run["method"], experiment["way"], experiment["shot"]
 

@@ -25,6 +25,7 @@ from metarl.supervised.episodes import Episode
 from metarl.supervised.methods.config import Backbone, InnerLoop, Statistics
 from metarl.supervised.methods.method import Method, Params, Task
 from metarl.supervised.normalisation import embed_query, embed_support
+from metarl.supervised.presets import maml
 from metarl.supervised.task_kinds import query_loss, support_loss
 from metarl.transforms import stateless
 from metarl.update_rules import RULE_PREFIX, SGD, UpdateRule
@@ -78,6 +79,18 @@ def learner(config: Backbone, image: tuple[int, ...], outputs: int, zero_head: b
     module.net = backbone(config, image)
     module.head = nn.Linear(module.net.feature_size, outputs)
     return Learner(module, stateless(module.net, "net."), zero_head)
+
+
+def learner_of(config: maml.Config, image: tuple[int, ...], classes: int, way: int) -> Learner:
+    """The learner that MAML's settings, or those of a relative, ask for.
+
+    Args:
+        config: Settings.
+        image: Shape of an input.
+        classes: Training classes; 1 for a regression.
+        way: Classes of a training episode, unless the settings say otherwise.
+    """
+    return learner(config.backbone, image, min(classes, config.training.way or way), config.zero_head)
 
 
 def head(params: Params, features: Tensor) -> Tensor:

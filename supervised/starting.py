@@ -28,7 +28,8 @@ def start_from(path: str | Path, method: Method, config: Any, which: StartWith =
         which: "all", or "backbone": those of the network from images to features, whatever comes after it.
 
     Raises:
-        ValueError: The folder holds no run, the backbone is another, or a parameter is missing or has another shape.
+        ValueError: The folder holds no run, the backbone is another or has no parameters to start with, or a parameter is
+            missing or has another shape.
     """
     source = FewShotRun(Run.open(path))
     if source.config.backbone != config.backbone:
@@ -49,10 +50,10 @@ def start_from(path: str | Path, method: Method, config: Any, which: StartWith =
     ]
     if problems:
         listed = "\n  ".join(problems)
+        less = "" if which == "backbone" else "; --start-with backbone takes those of the backbone only"
         raise ValueError(
             f"cannot start from {path}, a run of '{source.name}': its parameters are others (the ways of training "
-            f"episodes, the classes of the data and the flags of the method decide their shapes); --start-with backbone "
-            f"takes those of the backbone only\n  {listed}"
+            f"episodes, the classes of the data and the flags of the method decide their shapes){less}\n  {listed}"
         )
     for name, each in wanted.items():
         each.copy_(known[name])

@@ -30,16 +30,17 @@ def normalised(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     return _Normalised.apply(x, weight, bias, eps)[0]
 
 
-def _side_by_side(info, in_dims, *tensors: Tensor) -> list[Tensor]:
-    """Images of all tasks joined, and what there is for each channel one after the other."""
+def _together(function: type[Function], info, in_dims, *inputs):
+    """One of the functions below for many tasks at once: a vmap rule.
+
+    Images of all tasks are joined, and what there is for each channel stands one after the other.
+    """
+    *tensors, eps = inputs
     whole = tasks_first(info, in_dims, *tensors)
-    return [joined(each) if each.dim() > 2 else each.flatten() for each in whole]
-
-
-def _apart(info, *tensors: Tensor) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    found = function.apply(*(joined(each) if each.dim() > 2 else each.flatten() for each in whole), eps)
     tasks = info.batch_size
-    found = (parted(each, tasks) if each.dim() > 1 else each.unflatten(0, (tasks, -1)) for each in tensors)
-    return tuple(found), (0,) * len(tensors)
+    apart = (parted(each, tasks) if each.dim() > 1 else each.unflatten(0, (tasks, -1)) for each in found)
+    return tuple(apart), (0,) * len(found)
 
 
 class _Normalised(Function):
@@ -64,8 +65,8 @@ class _Normalised(Function):
         return *_Gradient.apply(grad, *ctx.saved_tensors, ctx.eps), None
 
     @staticmethod
-    def vmap(info, in_dims, x: Tensor, weight: Tensor, bias: Tensor, eps: float):
-        return _apart(info, *_Normalised.apply(*_side_by_side(info, in_dims, x, weight, bias), eps))
+    def vmap(info, in_dims, *inputs):
+        return _together(_Normalised, info, in_dims, *inputs)
 
 
 class _Gradient(Function):
@@ -86,9 +87,8 @@ class _Gradient(Function):
         return *_SecondGradient.apply(*outer, *ctx.saved_tensors, ctx.eps), None, None, None
 
     @staticmethod
-    def vmap(info, in_dims, *tensors):
-        *tensors, eps = tensors
-        return _apart(info, *_Gradient.apply(*_side_by_side(info, in_dims, *tensors), eps))
+    def vmap(info, in_dims, *inputs):
+        return _together(_Gradient, info, in_dims, *inputs)
 
 
 class _SecondGradient(Function):
@@ -109,9 +109,8 @@ class _SecondGradient(Function):
         return *pull(outer), None
 
     @staticmethod
-    def vmap(info, in_dims, *tensors):
-        *tensors, eps = tensors
-        return _apart(info, *_SecondGradient.apply(*_side_by_side(info, in_dims, *tensors), eps))
+    def vmap(info, in_dims, *inputs):
+        return _together(_SecondGradient, info, in_dims, *inputs)
 
 
 def second_gradient(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from metarl.supervised.distances import class_means
 from metarl.supervised.episodes import Episode
-from metarl.supervised.inner_loop import Learner, gradient_method, learner, sgd
+from metarl.supervised.inner_loop import Learner, gradient_method, learner_of, sgd
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method, Params, Task
 from metarl.supervised.normalisation import embed
@@ -41,8 +41,7 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
     Raises:
         ValueError: A regression is to be tested without a head.
     """
-    ways = min(classes, config.training.way or way)
-    network = learner(config.backbone, image, ways, config.zero_head)
+    network = learner_of(config, image, classes, way)
     method = gradient_method(network, sgd(config.inner), config.inner)
     if config.test == "head":
         return method

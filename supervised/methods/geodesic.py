@@ -11,7 +11,7 @@ Differences from MAML's paper: those of `metarl.supervised.methods.maml`.
 from torch import nn
 
 from metarl.preconditioners import Geodesic
-from metarl.supervised.inner_loop import gradient_method, learner, sgd
+from metarl.supervised.inner_loop import gradient_method, learner_of, sgd
 from metarl.supervised.methods.method import Method
 from metarl.supervised.presets.geodesic import Config
 
@@ -26,8 +26,7 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         way: Classes of an episode in testing; others will do.
         shot: Support images of each class (not needed).
     """
-    ways = min(classes, config.training.way or way)
-    network = learner(config.backbone, image, ways, config.zero_head)
+    network = learner_of(config, image, classes, way)
     for value in network.module.net.parameters():
         if value.dim() > 1:
             nn.init.orthogonal_(value)

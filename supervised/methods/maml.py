@@ -9,7 +9,7 @@ norm adapt, too, where the authors' code has no scale and keeps the shift; L_sup
 step sizes see `metarl.supervised.presets.maml`; the best state in validation is kept.
 """
 
-from metarl.supervised.inner_loop import gradient_method, learner, sgd
+from metarl.supervised.inner_loop import gradient_method, learner_of, sgd
 from metarl.supervised.methods.method import Method
 from metarl.supervised.presets.maml import Config
 
@@ -24,6 +24,5 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         way: Classes of an episode in testing; others will do (see `metarl.supervised.inner_loop.with_ways`).
         shot: Support images of each class (not needed).
     """
-    ways = min(classes, config.training.way or way)
-    network = learner(config.backbone, image, ways, config.zero_head)
+    network = learner_of(config, image, classes, way)
     return gradient_method(network, sgd(config.inner), config.inner)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from metarl.adaptation import inner_steps
 from metarl.nn import BatchNorm
 from metarl.supervised.episode_stage import episode_stage
-from metarl.supervised.inner_loop import Learner, in_testing, learner, patterns_of, sgd
+from metarl.supervised.inner_loop import Learner, in_testing, learner_of, patterns_of, sgd
 from metarl.supervised.methods.config import InnerLoop, Statistics
 from metarl.supervised.methods.method import Method, Params
 from metarl.supervised.presets.maml_plus_plus import Config
@@ -85,8 +85,7 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         shot: Support images of each class in testing.
     """
     inner = config.inner
-    ways = min(classes, config.training.way or way)
-    network = learner(config.backbone, image, ways, config.zero_head)
+    network = learner_of(config, image, classes, way)
     module = network.module
     module.norms = StepNorms(module.net, inner.steps, config.per_step_affine, config.per_step_statistics)
     rule = _rule(config, module)

@@ -8,7 +8,7 @@ other differences are those of `metarl.supervised.methods.maml`.
 """
 
 from metarl.preconditioners import MetaCurvature
-from metarl.supervised.inner_loop import gradient_method, learner, patterns_of, sgd
+from metarl.supervised.inner_loop import gradient_method, learner_of, patterns_of, sgd
 from metarl.supervised.methods.method import Method
 from metarl.supervised.presets.meta_curvature import Config
 from metarl.update_rules import register
@@ -24,8 +24,7 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         way: Classes of an episode in testing; others will do.
         shot: Support images of each class (not needed).
     """
-    ways = min(classes, config.training.way or way)
-    network = learner(config.backbone, image, ways, config.zero_head)
+    network = learner_of(config, image, classes, way)
     rule = MetaCurvature(sgd(config.inner), plain=("head.*",))
     params = dict(network.module.named_parameters())
     register(

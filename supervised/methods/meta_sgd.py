@@ -8,7 +8,7 @@ Differences from the paper: those of `metarl.supervised.methods.maml`; step size
 paper draws them; with several inner steps all share the same.
 """
 
-from metarl.supervised.inner_loop import gradient_method, learner, patterns_of
+from metarl.supervised.inner_loop import gradient_method, learner_of, patterns_of
 from metarl.supervised.methods.method import Method
 from metarl.supervised.presets.meta_sgd import Config
 from metarl.update_rules import LearnedSGD, register
@@ -25,8 +25,7 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         shot: Support images of each class (not needed).
     """
     inner = config.inner
-    ways = min(classes, config.training.way or way)
-    network = learner(config.backbone, image, ways, config.zero_head)
+    network = learner_of(config, image, classes, way)
     rule = LearnedSGD(inner.lr, per="parameter", shared_over_steps=True, clip=inner.clip, clip_by="value")
     start = dict(network.module.named_parameters())
     register(network.module, rule.init(start, max(1, inner.steps), patterns_of(inner.adapted, start)))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from metarl.preconditioners import TNet
 from metarl.supervised.episode_stage import prepared_stage
-from metarl.supervised.inner_loop import gradient_method, learner, patterns_of, sgd
+from metarl.supervised.inner_loop import gradient_method, learner_of, patterns_of, sgd
 from metarl.supervised.methods.method import Method, Params, Stage, Task
 from metarl.supervised.presets.t_net import Config
 from metarl.supervised.task_kinds import measure_of
@@ -38,8 +38,7 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         way: Classes of an episode in testing; others will do.
         shot: Support images of each class, in training unless the settings say otherwise.
     """
-    ways = min(classes, config.training.way or way)
-    network = learner(config.backbone, image, ways, config.zero_head)
+    network = learner_of(config, image, classes, way)
     rule = TNet(sgd(config.inner), config.masked, config.temperature, plain=("head.*",))
     params = dict(network.module.named_parameters())
     learned = rule.init(params, max(1, config.inner.steps), patterns_of(config.inner.adapted, params))
