@@ -5,14 +5,16 @@
 Each run's best state by validation is judged in its own normalisation mode, and in those of `--modes`, too (any but
 `running` takes many times as long). Of runs on `omniglot-lake` the accuracies in Lake's 20 one-shot runs are found, too.
 Accuracies of every episode go to `benchmarks/results/fewshot_DATA.json`; there a run takes the place of another of its
-method, ways and shots that has the same seed or that it started from. Of a run that started from another, or was trained
-on another's features, that one's training stands before its own.
+method, ways and shots, pre-trained by the same method or not at all, that has the same seed or that it started from. Of a
+run that started from another, or was trained on another's features, that one's training stands before its own.
 """
 
 import argparse
 import json
 import re
 from pathlib import Path
+
+from origin import pretrained_by
 
 from metarl.configs import read_json, write_json
 from metarl.provenance import measurement
@@ -111,9 +113,9 @@ def in_one_shot_runs(trained: FewShotRun) -> dict:
 
 
 def aim(run: dict) -> tuple:
-    """The method, and the ways and shots that it was trained for."""
+    """The method, what gave it its features, and the ways and shots that it was trained for."""
     experiment = run["config"]["experiment"]
-    return run["method"], experiment["way"], experiment["shot"]
+    return run["method"], pretrained_by(run), experiment["way"], experiment["shot"]
 
 
 def takes_the_place(new: dict, old: dict) -> bool:

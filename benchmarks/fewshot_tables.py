@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from origin import machine, source
+from origin import machine, pretrained_by, source
 
 from metarl.plots import markdown_table
 from metarl.supervised.benchmark_table import published, published_for
@@ -101,11 +101,10 @@ def fewshot(found: list[Mapping[str, Any]]) -> str:
                 sources.append(f"- {run['method']}: {beside['source']}; {beside['protocol']}{kind}")
                 for name, other in beside["accuracy"].items():
                     cells[name] = f"{cells[name]} ({other['accuracy']})" if name in cells else ""
-            rows.append(
-                [data, run["method"], aim, mode, *(cells.get(kind, "") for kind in kinds), run["seed"]]
-            )
+            about = [data, run["method"], pretrained_by(run) or "", aim, mode]
+            rows.append([*about, *(cells.get(kind, "") for kind in kinds), run["seed"]])
         commands.append("- " + "; then ".join(map(_training, [*run.get("before", ()), run])))
-    heads = ["data", "method", "chosen by", "normalised by", *kinds, "seed"]
+    heads = ["data", "method", "pre-trained by", "chosen by", "normalised by", *kinds, "seed"]
     parts = [markdown_table(heads, rows), "\n".join(commands)]
     if sources:
         parts.append("Published numbers:\n\n" + "\n".join(dict.fromkeys(sources)))

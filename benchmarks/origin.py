@@ -1,5 +1,6 @@
 """Where a result comes from, in words: command, commit, machine."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,3 +19,12 @@ def machine(run: Mapping[str, Any], commit: str) -> str:
     if hardware.get("processor"):
         parts.append(f"{hardware['processor']}, {hardware.get('cores', '?')} cores")
     return ", ".join([*parts, *map(str, hardware.get("gpus", []))])
+
+
+def pretrained_by(run: Mapping[str, Any]) -> str | None:
+    """The few-shot method whose training gave a run its backbone or its features; None where its own method did."""
+    for each in reversed(run.get("before", ())):
+        (method,) = re.findall(r"fewshot train (\S+)", each["training"])
+        if method != run["method"]:
+            return str(method)
+    return None

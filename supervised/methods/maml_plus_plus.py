@@ -73,6 +73,15 @@ class StepNorms(nn.Module):
                 found |= {f"net.{name}.{key}": value for key, value in buffers}
         return found
 
+    @torch.no_grad()
+    def start_as(self, net: nn.Module) -> None:
+        """Give every step the scale and shift that the norms of a network have."""
+        for step in self.layers if self.affine else ():
+            for name, each in zip(self.names, step, strict=True):
+                norm = net.get_submodule(name)
+                each.weight.copy_(norm.weight)
+                each.bias.copy_(norm.bias)
+
 
 def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: int) -> Method:
     """MAML++ with fresh parameters.

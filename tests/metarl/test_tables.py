@@ -76,21 +76,21 @@ def cells_of(run):
 
 def test_accuracies_are_means_with_half_their_interval_beside_what_is_published():
     cells, below = cells_of(fewshot_run())
-    assert cells == ["omniglot", "prototypical", "20w1s", "running", "90.0 ± 8.0 (98.8)", "3"]
+    assert cells == ["omniglot", "prototypical", "", "20w1s", "running", "90.0 ± 8.0 (98.8)", "3"]
     assert "`metarl fewshot train prototypical --episodes 200`, 2 min, commit 012345678, A chip" in below
     assert "- prototypical: Snell, Swersky & Zemel 2017" in below
 
 
 def test_what_is_published_stands_beside_the_mode_of_its_kind():
     lines = tables.fewshot([{"runs": [fewshot_run(method="versa")]}]).splitlines()
-    cells = [[cell.strip() for cell in line.split("|")[3:6]] for line in lines[2:4]]
+    cells = [[cell.strip() for cell in line.split("|")[4:7]] for line in lines[2:4]]
     assert cells == [
         ["20w1s", "running", "90.0 ± 8.0"],
         ["20w1s", "transductive", "100.0 ± 0.0 (99.7)"],
     ]
     running = fewshot_run(method="versa")
     del running["rows"][0]["accuracies"]["transductive"]
-    assert cells_of(running)[0][4] == "90.0 ± 8.0 (99.7)"  # there is no other
+    assert cells_of(running)[0][5] == "90.0 ± 8.0 (99.7)"  # there is no other
 
 
 def test_the_training_that_a_run_rests_on_stands_before_its_own():
@@ -100,16 +100,21 @@ def test_the_training_that_a_run_rests_on_stands_before_its_own():
         "episodes": 9,
         "minutes": 7.0,
     }
-    below = cells_of(fewshot_run(before=[earlier]))[1]
+    cells, below = cells_of(fewshot_run(before=[earlier]))
+    assert cells[1:3] == ["prototypical", "maml"]
     assert (
         "- `metarl fewshot train maml --episodes 9`, 7 min, commit 012345678, A chip, 2 cores; then `metarl"
         in below
     )
 
 
+def test_a_training_that_goes_on_with_its_own_method_is_not_pre_trained_by_it():
+    assert cells_of(fewshot_run(before=[fewshot_run()]))[0][2] == ""
+
+
 def test_a_method_without_published_numbers_stands_alone():
     cells, below = cells_of(fewshot_run(method="triplet"))
-    assert cells[4] == "90.0 ± 8.0"
+    assert cells[5] == "90.0 ± 8.0"
     assert "Published" not in below
 
 

@@ -122,6 +122,49 @@ def test_it_starts_with_the_backbone_alone_of_any_method(tmp_path, first_paramet
     assert {name.split(".")[0] for name in first} == {"net", "head"}
 
 
+def maml_plus_plus():
+    usual = preset("maml++", "strokes", 5, 1)
+    return replace(
+        usual,
+        backbone=front.config().backbone,
+        inner=replace(usual.inner, steps=2, test_steps=2),
+        training=replace(usual.training, tasks=2, lr=0.1),
+    )
+
+
+def norm_entries(params, prefix):
+    """Names of scales and shifts, layer by layer."""
+    found = [name for name in params if name.startswith(prefix) and name.endswith(("weight", "bias"))]
+    norms = sorted(name for name in found if "conv" not in name)
+    assert norms
+    return norms
+
+
+def test_every_inner_step_of_maml_plus_plus_starts_with_the_norms_of_the_backbone(tmp_path, first_parameters):
+    before = runs.train("prototypical", front.experiment(tmp_path), front.config(), quiet=True)
+    experiment = front.experiment(
+        tmp_path, episodes=4, start_from=str(before.path), start_with="backbone", evaluate_every=1
+    )
+    runs.train("maml++", experiment, maml_plus_plus(), quiet=True)
+    first, kept = first_parameters[-1], best(before)
+    norms = norm_entries(kept, "net.")
+    assert all(kept[name].std() > 0 for name in norms)
+    for step in (0, 1):
+        entries = norm_entries(first, f"norms.layers.{step}.")
+        assert all(torch.equal(first[own], kept[name]) for own, name in zip(entries, norms, strict=True))
+
+
+def test_the_norms_of_the_last_inner_step_go_with_the_backbone(tmp_path, first_parameters):
+    before = runs.train("maml++", front.experiment(tmp_path, episodes=8), maml_plus_plus(), quiet=True)
+    experiment = front.experiment(tmp_path, start_from=str(before.path), start_with="backbone")
+    runs.train("prototypical", experiment, front.config(), quiet=True)
+    first, kept = first_parameters[-1], best(before)
+    last = norm_entries(kept, "norms.layers.1.")
+    for name, other in zip(norm_entries(first, "net."), last, strict=True):
+        assert torch.equal(first[name], kept[other])
+        assert not torch.equal(kept[other], kept[name])
+
+
 def test_kernels_that_mtl_does_not_train_come_from_another_run(tmp_path):
     before = runs.train("prototypical", front.experiment(tmp_path), front.config(), quiet=True)
     usual = preset("mtl", "strokes", 5, 1)
