@@ -67,7 +67,7 @@ def start_from(path: str | Path, method: Method, config: Any, which: StartWith =
 
 def _parameters(module: nn.Module, which: StartWith) -> dict[str, Tensor]:
     """Those to start with; a backbone has the norms of the last inner step, where every step has its own."""
-    found = dict(module.named_parameters())
+    found: dict[str, Tensor] = dict(module.named_parameters())
     norms = _step_norms(module)
     return norms.at(found, len(norms.layers)) if which == "backbone" and norms is not None else found
 
