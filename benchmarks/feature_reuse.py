@@ -57,7 +57,7 @@ class Trained:
             self.learner.start(params, episode),
             lambda fast, _: self.learner.support_loss(fast, episode, self.mode),
             None,
-            rule=sgd(self.inner),
+            rule=sgd(self.inner, self.run.config.head_lr),
             steps=self.inner.steps,
             adapted=(*blocks, "head.*"),
             first_order=True,

@@ -7,7 +7,7 @@ gradient with the rest. Rules that precondition are in `metarl.preconditioners`,
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal, Protocol
 
@@ -119,9 +119,12 @@ def clip_gradients(grads: Mapping[str, Tensor], limit: float | None, by: ClipBy 
     return {name: grad * scale for name, grad in grads.items()}
 
 
-def _check(lr: float, clip: float | None, clip_by: str) -> None:
+def _check(lr: float, lr_for: Mapping[str, float], clip: float | None, clip_by: str) -> None:
     if not lr > 0:
         raise ValueError(f"lr must be above 0, got {lr}")
+    for pattern, size in lr_for.items():
+        if not size > 0:
+            raise ValueError(f"lr_for must be above 0, got {size} for '{pattern}'")
     if clip is not None and not clip > 0:
         raise ValueError(f"clip must be above 0, or None for no clipping, got {clip}")
     if clip_by not in ("value", "norm"):
@@ -138,19 +141,21 @@ class SGD:
     """Bound on each step's gradient, above 0; None: no bound."""
     clip_by: ClipBy = "norm"
     """Bound each entry ("value") or the joint norm of the adapted tensors ("norm")."""
+    lr_for: Mapping[str, float] = field(default_factory=dict)
+    """Step sizes, above 0, of tensors by name pattern, such as `{"head.*": 1.0}`: the first that fits, else `lr`."""
 
     def __post_init__(self):
-        _check(self.lr, self.clip, self.clip_by)
+        _check(self.lr, self.lr_for, self.clip, self.clip_by)
 
     def init(self, params: Mapping[str, Tensor], steps: int, adapted: Adapted = "all") -> Params:
         """Nothing: this rule learns nothing. The arguments are checked all the same."""
-        adapted_names(params, adapted)
+        _check_patterns(self.lr_for, adapted_names(params, adapted))
         _check_steps(steps)
         return {}
 
     def step(self, name: str, value: Tensor, grad: Tensor, params: Mapping[str, Tensor], step: int) -> Tensor:
         """One tensor after one step; gradients are taken as they are (`update` clips)."""
-        return torch.sub(value, grad, alpha=self.lr)
+        return torch.sub(value, grad, alpha=_size(name, self.lr, self.lr_for))
 
     def update(
         self,
@@ -188,25 +193,31 @@ class LearnedSGD:
     """Bound on each step's gradient, above 0; None: no bound."""
     clip_by: ClipBy = "norm"
     """Bound each entry ("value") or the joint norm of the adapted tensors ("norm")."""
+    lr_for: Mapping[str, float] = field(default_factory=dict)
+    """Where the step sizes of tensors start that fit a name pattern, above 0; as in `SGD`. Not with one size for all."""
 
     def __post_init__(self):
-        _check(self.lr, self.clip, self.clip_by)
+        _check(self.lr, self.lr_for, self.clip, self.clip_by)
         if self.per not in ("step", "tensor", "parameter"):
             raise ValueError(f"per must be 'step', 'tensor' or 'parameter', got {self.per!r}")
+        if self.per == "step" and self.lr_for:
+            raise ValueError("lr_for needs per='tensor' or 'parameter': by 'step' all tensors share one size")
 
     def init(self, params: Mapping[str, Tensor], steps: int, adapted: Adapted = "all") -> Params:
-        """The step sizes to merge into the params, each equal to `lr`, requiring a gradient."""
+        """The step sizes to merge into the params, as `lr` and `lr_for` say, requiring a gradient."""
         _check_steps(steps)
         names = adapted_names(params, adapted)
+        _check_patterns(self.lr_for, names)
         rows = 1 if self.shared_over_steps else steps
 
-        def filled(like: Tensor, *shape: int) -> Tensor:
-            return like.new_full((rows, *shape), self.lr, requires_grad=True)
+        def filled(like: Tensor, size: float, *shape: int) -> Tensor:
+            return like.new_full((rows, *shape), size, requires_grad=True)
 
         if self.per == "step":
-            return {f"{RULE_PREFIX}lr": filled(params[names[0]])}
-        shape_of = (lambda value: tuple(value.shape)) if self.per == "parameter" else (lambda value: ())
-        return {f"{RULE_PREFIX}lr.{name}": filled(params[name], *shape_of(params[name])) for name in names}
+            return {f"{RULE_PREFIX}lr": filled(params[names[0]], self.lr)}
+        shapes = {name: tuple(params[name].shape) if self.per == "parameter" else () for name in names}
+        sizes = {name: _size(name, self.lr, self.lr_for) for name in names}
+        return {f"{RULE_PREFIX}lr.{name}": filled(params[name], sizes[name], *shapes[name]) for name in names}
 
     def step(self, name: str, value: Tensor, grad: Tensor, params: Mapping[str, Tensor], step: int) -> Tensor:
         """One tensor after one step; gradients are taken as they are (`update` clips)."""
@@ -247,7 +258,7 @@ class AdamWithoutMomentum:
     """Added to the root."""
 
     def __post_init__(self):
-        _check(self.lr, None, "norm")
+        _check(self.lr, {}, None, "norm")
         if not 0 <= self.beta < 1 or not self.eps > 0:
             raise ValueError(f"beta must be in [0, 1) and eps above 0, got {self.beta} and {self.eps}")
 
@@ -275,6 +286,17 @@ class AdamWithoutMomentum:
             after[key] = square
             after[name] = params[name] - self.lr * grad / ((square / correction).sqrt() + self.eps)
         return after
+
+
+def _check_patterns(lr_for: Mapping[str, float], names: Collection[str]) -> None:
+    for pattern in lr_for:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(f"lr_for '{pattern}' matches nothing that adapts: {nearest(pattern, names)}")
+
+
+def _size(name: str, lr: float, lr_for: Mapping[str, float]) -> float:
+    """The step size of a tensor, by the first pattern that fits."""
+    return next((size for pattern, size in lr_for.items() if fnmatchcase(name, pattern)), lr)
 
 
 def _check_steps(steps: int) -> None:

@@ -129,9 +129,24 @@ def patterns_of(adapted: str, params: Params) -> tuple[str, ...]:
     return ("net.*", "head.*") if whole else ("head.*",)
 
 
-def sgd(inner: InnerLoop) -> SGD:
-    """The update rule with one fixed step size."""
-    return SGD(inner.lr, inner.clip, "value")
+def sgd(inner: InnerLoop, head_lr: float | None = None) -> SGD:
+    """The update rule with fixed step sizes, see `head_rate`."""
+    return SGD(inner.lr, inner.clip, "value", head_rate(head_lr))
+
+
+def head_rate(head_lr: float | None) -> dict[str, float]:
+    """What update rules are told of a step size of the head's own; nothing where it has none.
+
+    Raises:
+        ValueError: The step size is not above 0.
+    """
+    if head_lr is None:
+        return {}
+    if not head_lr > 0:
+        raise ValueError(
+            f"head_lr={head_lr}, expected a number above 0, or None for that of all other weights"
+        )
+    return {"head.*": head_lr}
 
 
 def adapted(

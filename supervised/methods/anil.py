@@ -42,7 +42,7 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         ValueError: A regression is to be tested without a head.
     """
     network = learner_of(config, image, classes, way)
-    method = gradient_method(network, sgd(config.inner), config.inner)
+    method = gradient_method(network, sgd(config.inner, config.head_lr), config.inner)
     if config.test == "head":
         return method
     if len(image) == 1:

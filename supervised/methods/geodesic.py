@@ -30,4 +30,6 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
     for value in network.module.net.parameters():
         if value.dim() > 1:
             nn.init.orthogonal_(value)
-    return gradient_method(network, Geodesic(sgd(config.inner), plain=("head.*",)), config.inner)
+    return gradient_method(
+        network, Geodesic(sgd(config.inner, config.head_lr), plain=("head.*",)), config.inner
+    )

@@ -25,4 +25,4 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         shot: Support images of each class (not needed).
     """
     network = learner_of(config, image, classes, way)
-    return gradient_method(network, sgd(config.inner), config.inner)
+    return gradient_method(network, sgd(config.inner, config.head_lr), config.inner)

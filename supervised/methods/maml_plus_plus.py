@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from metarl.adaptation import inner_steps
 from metarl.nn import BatchNorm
 from metarl.supervised.episode_stage import episode_stage
-from metarl.supervised.inner_loop import Learner, in_testing, learner_of, patterns_of, sgd
+from metarl.supervised.inner_loop import Learner, head_rate, in_testing, learner_of, patterns_of, sgd
 from metarl.supervised.methods.config import InnerLoop, Statistics
 from metarl.supervised.methods.method import Method, Params
 from metarl.supervised.presets.maml_plus_plus import Config
@@ -217,8 +217,9 @@ def _rule(config: Config, module: nn.Module) -> UpdateRule:
     """The update rule; step sizes that it learns become parameters of the module."""
     inner = config.inner
     if not config.learned_rates:
-        return sgd(inner)
-    rule = LearnedSGD(inner.lr, per="tensor", clip=inner.clip, clip_by="value")
+        return sgd(inner, config.head_lr)
+    head = head_rate(config.head_lr)
+    rule = LearnedSGD(inner.lr, per="tensor", clip=inner.clip, clip_by="value", lr_for=head)
     params = dict(module.named_parameters())
     register(module, rule.init(params, inner.steps, _adapted(params, module.norms, inner)))
     return rule

@@ -25,7 +25,7 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         shot: Support images of each class (not needed).
     """
     network = learner_of(config, image, classes, way)
-    rule = MetaCurvature(sgd(config.inner), plain=("head.*",))
+    rule = MetaCurvature(sgd(config.inner, config.head_lr), plain=("head.*",))
     params = dict(network.module.named_parameters())
     register(
         network.module,

@@ -39,7 +39,7 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         shot: Support images of each class, in training unless the settings say otherwise.
     """
     network = learner_of(config, image, classes, way)
-    rule = TNet(sgd(config.inner), config.masked, config.temperature, plain=("head.*",))
+    rule = TNet(sgd(config.inner, config.head_lr), config.masked, config.temperature, plain=("head.*",))
     params = dict(network.module.named_parameters())
     learned = rule.init(params, max(1, config.inner.steps), patterns_of(config.inner.adapted, params))
     register(network.module, learned)

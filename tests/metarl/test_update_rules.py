@@ -37,6 +37,16 @@ def test_sgd_by_hand():
     assert SGD().init(PARAMS, 3) == {}
 
 
+def test_tensors_have_the_size_of_the_first_pattern_that_fits():
+    new = SGD(lr=0.5, lr_for={"a.w": 2.0, "a.*": 0.25}).update(PARAMS, GRADS)
+    assert new["a.w"].tolist() == [-5.0, 10.0]
+    assert new["a.b"].item() == 0.0
+    assert SGD(lr=0.5, lr_for={"a.b": 2.0}).update(PARAMS, GRADS)["a.w"].tolist() == [-0.5, 4.0]
+    found = LearnedSGD(0.5, per="parameter", lr_for={"a.w": 2.0}).init(PARAMS, 1, "a.*")
+    assert found["rule.lr.a.w"].tolist() == [[2.0, 2.0]]
+    assert found["rule.lr.a.b"].tolist() == [0.5]
+
+
 def test_clipping_by_value_and_by_joint_norm():
     by_value = clip_gradients(GRADS, 3.5, "value")
     assert by_value["a.w"].tolist() == [3.0, -3.5]
@@ -80,6 +90,13 @@ def test_learned_sizes_by_hand_and_beyond_the_trained_steps():
         (lambda: SGD(clip=1.0, clip_by="size"), "clip_by"),
         (lambda: LearnedSGD(per="layer"), "per must"),
         (lambda: SGD().init(PARAMS, 0), "steps"),
+        (lambda: SGD(lr_for={"a.*": 0.0}), r"lr_for must be above 0, got 0.0 for 'a\.\*'"),
+        (
+            lambda: SGD(lr_for={"a.v": 1.0}).init(PARAMS, 1),
+            "'a.v' matches nothing that adapts: did you mean 'a",
+        ),
+        (lambda: LearnedSGD(lr_for={"b.*": 1.0}).init(PARAMS, 1), r"'b\.\*' matches nothing"),
+        (lambda: LearnedSGD(per="step", lr_for={"a.*": 1.0}), "share one size"),
         (lambda: LearnedSGD().update(PARAMS, GRADS, 0), "rule.lr.a.w"),
     ],
 )

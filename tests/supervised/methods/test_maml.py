@@ -57,8 +57,9 @@ def test_vmap_chunks_and_loop_agree(name):
     torch.testing.assert_close(found["chunk"], found["loop"], rtol=1e-9, atol=1e-11)
 
 
-def explicit(method, params, one, lr, steps, first_order):
+def explicit(method, params, one, lr, steps, first_order, head_lr=None):
     """MAML's loss on one task, written out with torch alone; batch norm by the batch of each call."""
+    sizes = {name: lr if head_lr is None or name.startswith("net.") else head_lr for name in params}
 
     def scores(fast, images):
         net = {name.removeprefix("net."): each for name, each in fast.items() if name.startswith("net.")}
@@ -68,18 +69,37 @@ def explicit(method, params, one, lr, steps, first_order):
     for _ in range(steps):
         inner = F.cross_entropy(scores(fast, one.support), one.support_labels)
         grads = torch.autograd.grad(inner, list(fast.values()), create_graph=not first_order)
-        fast = {name: each - lr * grad for (name, each), grad in zip(fast.items(), grads, strict=True)}
+        fast = {
+            name: each - sizes[name] * grad for (name, each), grad in zip(fast.items(), grads, strict=True)
+        }
     return F.cross_entropy(scores(fast, one.query), one.query_labels)
 
 
+@pytest.mark.parametrize("head_lr", [None, 0.8])
 @pytest.mark.parametrize("name", ["maml", "fomaml"])
-def test_it_is_what_the_equations_say(name):
-    method, params = made(config_of(name, inner={"steps": 2, "lr": 0.3}), name)
+def test_it_is_what_the_equations_say(name, head_lr):
+    method, params = made(config_of(name, inner={"steps": 2, "lr": 0.3}, head_lr=head_lr), name)
     one = episode()
     loss, _ = method.task(params, one, "transductive")
-    expected = explicit(method, params, one, 0.3, 2, first_order=name == "fomaml")
+    expected = explicit(method, params, one, 0.3, 2, name == "fomaml", head_lr)
     torch.testing.assert_close(loss, expected, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(gradients(loss, params), gradients(expected, params), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["meta-sgd", "maml++", "anil", "meta-curvature", "t-net", "geodesic"])
+def test_relatives_have_a_step_size_of_the_heads_own_too(name):
+    inner = {"steps": 1, "lr": 0.3, "adapted": "head" if name == "anil" else "all"}
+    usual, params = made(config_of(name, inner=inner), name)
+    method, started = made(config_of(name, inner=inner, head_lr=0.8), name)
+    one = episode()
+    assert not torch.equal(
+        method.task(started, one, "transductive")[1], usual.task(params, one, "transductive")[1]
+    )
+    for key, each in started.items():
+        if key.startswith("rule.lr."):
+            assert (each - (0.8 if ".head." in key else 0.3)).abs().max() < 0.2  # `made` moves all a little
+    with pytest.raises(ValueError, match=r"head_lr=0, expected a number above 0"):
+        made(config_of(name, inner=inner, head_lr=0), name)
 
 
 def test_first_order_is_another_gradient_of_the_same_loss():
