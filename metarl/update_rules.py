@@ -133,7 +133,7 @@ def _check(lr: float, lr_for: Mapping[str, float], clip: float | None, clip_by: 
 
 @dataclass(frozen=True)
 class SGD:
-    """Gradient descent with one fixed step size (MAML, Finn et al. 2017, equation 1)."""
+    """Gradient descent with fixed step sizes (MAML, Finn et al. 2017, equation 1)."""
 
     lr: float = 0.1
     """Step size, above 0."""
