@@ -142,7 +142,7 @@ class SGD:
     clip_by: ClipBy = "norm"
     """Bound each entry ("value") or the joint norm of the adapted tensors ("norm")."""
     lr_for: Mapping[str, float] = field(default_factory=dict)
-    """Step sizes, above 0, of tensors by name pattern, such as `{"head.*": 1.0}`: the first that fits, else `lr`."""
+    """Step sizes, above 0, of tensors by name pattern (as in `adapted`); the first that fits counts, else `lr`."""
 
     def __post_init__(self):
         _check(self.lr, self.lr_for, self.clip, self.clip_by)
