@@ -210,14 +210,15 @@ class LearnedSGD:
         _check_patterns(self.lr_for, names)
         rows = 1 if self.shared_over_steps else steps
 
-        def filled(like: Tensor, size: float, *shape: int) -> Tensor:
-            return like.new_full((rows, *shape), size, requires_grad=True)
+        def filled(name: str) -> Tensor:
+            shape = params[name].shape if self.per == "parameter" else ()
+            return params[name].new_full(
+                (rows, *shape), _size(name, self.lr, self.lr_for), requires_grad=True
+            )
 
         if self.per == "step":
-            return {f"{RULE_PREFIX}lr": filled(params[names[0]], self.lr)}
-        shapes = {name: tuple(params[name].shape) if self.per == "parameter" else () for name in names}
-        sizes = {name: _size(name, self.lr, self.lr_for) for name in names}
-        return {f"{RULE_PREFIX}lr.{name}": filled(params[name], sizes[name], *shapes[name]) for name in names}
+            return {f"{RULE_PREFIX}lr": filled(names[0])}
+        return {f"{RULE_PREFIX}lr.{name}": filled(name) for name in names}
 
     def step(self, name: str, value: Tensor, grad: Tensor, params: Mapping[str, Tensor], step: int) -> Tensor:
         """One tensor after one step; gradients are taken as they are (`update` clips)."""

@@ -106,10 +106,8 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         scores = network.query_scores(fast, episode, statistics)
         return query_loss(scores, episode), scores
 
-    test, second = (
-        partial(task, inner=in_testing(config.inner)),
-        _on_episodes(config, task, module.hard, way, shot),
-    )
+    test = partial(task, inner=in_testing(config.inner))
+    second = _on_episodes(config, task, module.hard, way, shot)
     if not config.pretraining.share:
         return Method(module, task, (second,), test, needs_start=NEEDS_START)
     return Method(module, task, (_pretraining(config, network.features), second), test)
