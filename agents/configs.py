@@ -257,8 +257,8 @@ def _refuse_out_of_range(config: MetaPolicyGradient) -> None:
             "inner.context_lr",
             inner.context_lr,
             inner.context_lr is None
-            or (inner.context_lr > 0 and inner.step_sizes in ("tensor", "parameter")),
-            "above 0, with inner.step_sizes='tensor' or 'parameter'",
+            or (inner.context_lr > 0 and inner.step_sizes != "step" and config.policy.context_size > 0),
+            "above 0, with policy.context_size above 0 and inner.step_sizes other than 'step'",
         ),
         ("inner.value_weight", inner.value_weight, inner.value_weight >= 0, "0 or more"),
         ("execution.clip", config.execution.clip, config.execution.clip > 0, "above 0"),

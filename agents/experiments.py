@@ -16,7 +16,7 @@ from metarl.agents.configs import MetaPolicyGradient
 from metarl.agents.dashboard import training_layout
 from metarl.agents.experiment import Experiment
 from metarl.agents.lifetimes import lifetime_groups, split_of
-from metarl.agents.meta_parameters import first_step_size
+from metarl.agents.policy_adaptation import rule_of
 from metarl.agents.self_play import SelfPlayConfig
 from metarl.agents.starting import find_gait, start_from
 from metarl.configs import to_dict
@@ -24,7 +24,7 @@ from metarl.meta_optimizers import GradientSteps, TrustRegion
 from metarl.runs import Run
 from metarl.training import Schedule, ending_noted
 from metarl.training import train as run_training
-from metarl.update_rules import RULE_PREFIX
+from metarl.update_rules import RULE_PREFIX, first_lr
 
 
 def train(
@@ -49,17 +49,13 @@ def train(
     if experiment.start_from is None:
         _refuse_first_std(config)
     device = devices.resolve(experiment.device)
-    joined = distributed.start(device)
-    try:
+    with distributed.ranks(device):
         algorithm = build(experiment, config, device)
         start_from(algorithm, experiment)
         settings = {"agent": agent, "experiment": to_dict(experiment), "config": to_dict(config)}
         run = Run.create(experiment.out, experiment.world, agent, experiment.seed, settings)
         with ending_noted(run):
             return _run(run, algorithm, experiment, config, quiet)
-    finally:
-        if joined:
-            distributed.stop()
 
 
 def _refuse_first_std(config: Config) -> None:
@@ -86,8 +82,7 @@ def resume(path: str | Path, *, steps: int | None = None, quiet: bool = False) -
     run = Run.open(path)
     _, experiment, config = stored(run)
     device = devices.resolve(experiment.device)
-    joined = distributed.start(device)
-    try:
+    with distributed.ranks(device):
         experiment = replace(experiment, steps=run.total(steps, experiment.steps))
         algorithm = build(experiment, config, device)
         if checkpoints.complete(run.checkpoints):
@@ -95,9 +90,6 @@ def resume(path: str | Path, *, steps: int | None = None, quiet: bool = False) -
         else:  # it ended before its start was saved
             start_from(algorithm, experiment)
         return _run(run, algorithm, experiment, config, quiet)
-    finally:
-        if joined:
-            distributed.stop()
 
 
 def open_run(path: str | Path) -> AgentRun:
@@ -161,10 +153,11 @@ def outer_optimizer(
         )
     if outer.step == "reptile":
         return GradientSteps(parameters, outer.lr, kind="sgd")
+    rule, prefix = rule_of(config.inner), f"{RULE_PREFIX}lr"
     rates = {
-        name: outer.step_size_lr * first_step_size(name, config.inner)
+        name: outer.step_size_lr * first_lr(name.removeprefix(f"{prefix}."), rule.lr, rule.lr_for)
         for name in parameters
-        if name.startswith(f"{RULE_PREFIX}lr")
+        if name.startswith(prefix)
     }
     steps = outer.epochs * outer.minibatches
     return GradientSteps(parameters, outer.lr, epochs=steps, max_grad_norm=outer.max_grad_norm, rates=rates)

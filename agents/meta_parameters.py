@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from metarl.agents.baselines import ValueNetwork
-from metarl.agents.configs import InnerConfig, MetaPolicyGradient
+from metarl.agents.configs import MetaPolicyGradient
 from metarl.agents.policies import GaussianPolicy, ObservationNormalizer
 from metarl.agents.policy_adaptation import PolicyAdaptation
 from metarl.update_rules import register
@@ -43,14 +43,7 @@ class MetaParameters(nn.Module):
             )
         adaptation = PolicyAdaptation(self.policy, config.inner, self.value)
         start = {name: value.detach() for name, value in self.named_parameters()}
-        for name, value in adaptation.rule.init(start, config.inner.steps, adaptation.adapted).items():
-            register(self, {name: torch.full_like(value, first_step_size(name, config.inner))})
-
-
-def first_step_size(name: str, inner: InnerConfig) -> float:
-    """Where a learned step size starts, by the name that it is registered by."""
-    of_context = name.endswith(".context") and inner.context_lr is not None
-    return inner.context_lr if of_context else inner.lr
+        register(self, adaptation.rule.init(start, config.inner.steps, adaptation.adapted))
 
 
 def step_sizes(params: dict[str, Tensor]) -> dict[str, Tensor]:

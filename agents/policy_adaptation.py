@@ -73,6 +73,14 @@ def value_trajectories(
     }
 
 
+def rule_of(config: InnerConfig) -> SGD | LearnedSGD:
+    """The update rule that a configuration names."""
+    own = {} if config.context_lr is None else {"policy.context": config.context_lr}
+    if config.step_sizes == "fixed":
+        return SGD(config.lr, config.clip, config.clip_by, own)
+    return LearnedSGD(config.lr, config.step_sizes, False, config.clip, config.clip_by, own)
+
+
 @dataclass(frozen=True)
 class PolicyAdaptation:
     """The inner loop of a policy: which surrogate it descends, by which rule, and what it may change."""
@@ -84,13 +92,10 @@ class PolicyAdaptation:
     value: ValueNetwork | None = None
     """The value network, if there is one; its parameters have the prefix `value.`."""
 
-    @property
+    @cached_property
     def rule(self) -> SGD | LearnedSGD:
         """The update rule that the configuration names."""
-        config = self.config
-        if config.step_sizes == "fixed":
-            return SGD(lr=config.lr, clip=config.clip, clip_by=config.clip_by)
-        return LearnedSGD(lr=config.lr, per=config.step_sizes, clip=config.clip, clip_by=config.clip_by)
+        return rule_of(self.config)
 
     @cached_property
     def _network(self) -> Callable[..., tuple[Tensor, Tensor]]:

@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from metarl.configs import refuse_below
+
 
 @dataclass(frozen=True)
 class TrackingConfig:
@@ -23,10 +25,7 @@ class TrackingConfig:
     def __post_init__(self):
         if self.lr is not None and self.lr < 0:
             raise ValueError(f"tracking.lr={self.lr}, expected 0 or more")
-        for name in ("epochs", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"tracking.{name}={value}, expected 1 or more")
+        refuse_below({"epochs": 1, "batch_size": 1}, vars(self), "tracking.")
 
 
 @dataclass(frozen=True)
@@ -79,15 +78,10 @@ def refuse_out_of_range(config: Any) -> None:
     Raises:
         ValueError: It says which is wrong.
     """
-    for name in ("environments", "episodes", "memory", "unroll", "epochs"):
-        if getattr(config, name, 1) < 1:
-            raise ValueError(f"{name}={getattr(config, name)}, expected 1 or more")
-    if config.imitation < 0:
-        raise ValueError(f"imitation={config.imitation}, expected 0 or more")
-    if config.batch_size < 2:
-        raise ValueError(f"batch_size={config.batch_size}, expected 2 or more")
-    if config.horizon is not None and config.horizon < 1:
-        raise ValueError(f"horizon={config.horizon}, expected 1 or more")
+    at_least = {"environments": 1, "episodes": 1, "memory": 1, "unroll": 1, "epochs": 1}
+    at_least |= {"imitation": 0, "batch_size": 2, "horizon": 1}
+    given = vars(config)
+    refuse_below({name: least for name, least in at_least.items() if name in given}, given)
     if any(units < 1 for units in config.hidden):
         raise ValueError(f"hidden={config.hidden}, expected 1 or more units each")
     for name in ("initial_std", "lr", "clip", "reward_scale"):

@@ -61,6 +61,17 @@ def stop() -> None:
         dist.destroy_process_group()
 
 
+@contextmanager
+def ranks(device: torch.device | str = "cpu") -> Iterator[None]:
+    """In the process group while it lasts; see `start`. A group that is there already stays."""
+    joined = start(device)
+    try:
+        yield
+    finally:
+        if joined:
+            stop()
+
+
 def end(code: int = 0) -> NoReturn:
     """Leave the group and end this process at once, without the interpreter's own clearing up.
 
@@ -222,13 +233,6 @@ def check_equal(tensors: Mapping[str, Tensor]) -> None:
             f"ranks have drifted apart in {', '.join(differ)}: what a rank computes from its own tasks "
             "(running statistics, for one) must go through metarl.distributed.sum_ or mean_"
         )
-
-
-def barrier() -> None:
-    """Wait until every rank is here."""
-    if world_size() > 1:
-        with _peers():
-            dist.barrier()
 
 
 @contextmanager

@@ -18,14 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from metarl.nn.networks import LSTMCell, lstm_cell
-from metarl.update_rules import (
-    RULE_PREFIX,
-    SGD,
-    STATE_PREFIX,
-    Adapted,
-    Params,
-    adapted_names,
-)
+from metarl.update_rules import RULE_PREFIX, SGD, STATE_PREFIX, Adapted, Params, adapted_names, looked_up
 
 INPUTS = 4
 """Of the LSTM: two numbers for the gradient and two for the loss."""
@@ -78,10 +71,7 @@ class MetaLSTM:
         """
         if loss is None:
             raise ValueError("this rule looks at the inner loss: give loss=, as adapt_step does")
-        if f"{RULE_PREFIX}forget.bias" not in params:
-            raise ValueError(
-                "params hold no 'rule.forget.bias': merge rule.init(params, steps, adapted) into them"
-            )
+        looked_up(params, f"{RULE_PREFIX}forget.bias")
         theta = _flat({name: params[name] for name in grads})
         grad = _flat(grads)
         state = self._remembered(params, theta) if step else self._blank(theta)

@@ -240,11 +240,7 @@ def _cell(value: Any) -> str:
 
 
 def _opened(place: Run | str | Path) -> list[Run]:
-    if isinstance(place, Run):
-        return [place]
-    if not (Path(place) / "run.json").exists() and (found := run_folders.find(place)):
-        return found
-    return [Run.open(place)]
+    return [place] if isinstance(place, Run) else run_folders.runs_in(place)
 
 
 def _default_tags(logged: list[str]) -> list[str]:
@@ -259,7 +255,6 @@ def _default_tags(logged: list[str]) -> list[str]:
         "rollout/ep_rew_mean",
         "fewshot/accuracy",
         "fewshot/mse",
-        "eval/mean_reward",
         "train/loss",
     ):
         if tag in logged:

@@ -9,12 +9,12 @@ Legend: O outputs, I inputs, K kernel positions.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor
 
-from metarl.update_rules import RULE_PREFIX, SGD, Adapted, Params, UpdateRule, adapted_names
+from metarl.names import fits
+from metarl.update_rules import RULE_PREFIX, SGD, Adapted, Params, UpdateRule, adapted_names, looked_up
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class MetaCurvature:
         for name, grad in grads.items():
             layer = _as_layer(grad)
             for axis in self._axes(name, layer.dim()):
-                matrix = _looked_up(params, _key("curvature", name, axis))
+                matrix = looked_up(params, _key("curvature", name, axis))
                 layer = torch.tensordot(matrix, layer, ([1], [axis])).movedim(0, axis)
             changed[name] = layer.reshape(grad.shape)
         return self.base.update(params, changed, step, loss)
 
     def _axes(self, name: str, number: int) -> range:
-        return range(1 if _matches(name, self.plain) else 0, number)
+        return range(1 if fits(name, self.plain) else 0, number)
 
 
 @dataclass(frozen=True)
@@ -114,17 +114,17 @@ class TNet:
         """T T' G, or T diag(m) T' G."""
         if not self._transforms(name, grad):
             return grad
-        transform = _looked_up(params, _key("transform", name))
+        transform = looked_up(params, _key("transform", name))
         inner = transform.mT @ grad.flatten(1)
         if self.masked:
-            logits = _looked_up(params, _key("mask", name))
+            logits = looked_up(params, _key("mask", name))
             noise = params.get(_key("noise", name))
             logits = logits if noise is None else logits + noise
             inner = torch.sigmoid(logits / self.temperature).unsqueeze(-1) * inner
         return (transform @ inner).view(grad.shape)
 
     def _transforms(self, name: str, value: Tensor) -> bool:
-        return value.dim() > 1 and not _matches(name, self.plain)
+        return value.dim() > 1 and not fits(name, self.plain)
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class Geodesic:
         """The tensors named in `grads` after one step."""
         after = self.base.update(params, grads, step, loss)
         for name in grads:
-            if params[name].dim() > 1 and not _matches(name, self.plain):
+            if params[name].dim() > 1 and not fits(name, self.plain):
                 after[name] = _turned(params[name], params[name] - after[name])
         return after
 
@@ -170,10 +170,6 @@ def _turned(weight: Tensor, by: Tensor) -> Tensor:
     return (turn @ matrix if wide else matrix @ turn).view(weight.shape)
 
 
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
 def _as_layer(value: Tensor) -> Tensor:
     """A tensor with at most the axes O, I and K."""
     return value.flatten(2) if value.dim() > 3 else value
@@ -185,11 +181,3 @@ def _identity(like: Tensor, size: int) -> Tensor:
 
 def _key(kind: str, name: str, axis: int | None = None) -> str:
     return f"{RULE_PREFIX}{kind}.{name}" if axis is None else f"{RULE_PREFIX}{kind}.{axis}.{name}"
-
-
-def _looked_up(params: Mapping[str, Tensor], key: str) -> Tensor:
-    if key not in params:
-        raise ValueError(
-            f"params hold no '{key}': merge rule.init(params, steps, adapted) into them, same adapted set"
-        )
-    return params[key]

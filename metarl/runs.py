@@ -305,6 +305,15 @@ def find(root: str | Path = "runs") -> list[Run]:
     return found
 
 
+def runs_in(folder: str | Path) -> list[Run]:
+    """The run in a folder, or all runs below it.
+
+    Raises:
+        ValueError: There is none.
+    """
+    return [Run.open(folder)] if (Path(folder) / "run.json").exists() else find(folder) or [Run.open(folder)]
+
+
 def arrange(writer: Any, layout: Layout) -> None:
     """Write a layout of TensorBoard's page of custom scalars; see `Run.layout`."""
     if layout:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from metarl.configs import refuse_below
+
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -25,7 +27,4 @@ class Schedule:
 
     def __post_init__(self):
         at_least = {"steps": 1, "seed": 0, "evaluate_every": 0, "checkpoint_every": 0, "keep": 1}
-        for name, least in at_least.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name}={value}, expected at least {least}")
+        refuse_below(at_least, vars(self))

@@ -109,7 +109,7 @@ class _Tasks:
             kinds = sorted({type(leaf).__name__ for leaf in leaves})
             raise ValueError(
                 f"tasks hold no tensor, only {kinds}: give a tuple, dict or NamedTuple of tensors, or "
-                "register the class with torch.utils._pytree.register_dataclass"
+                "register the class with torch.export.register_dataclass"
             )
         sizes = {tuple(leaf.shape[:1]) for leaf in tensors}
         if len(sizes) > 1 or () in sizes:

@@ -297,8 +297,7 @@ def check_finite(module: nn.Module) -> None:
     """
     floats = {name: each for name, each in module.state_dict().items() if each.is_floating_point()}
     named = {name: each for name, each in floats.items() if each.numel()}
-    largest = torch._foreach_norm(list(named.values()), math.inf) if named else []  # NaN where there is one
-    if named and not bool(torch.isfinite(torch.stack([each.double() for each in largest])).all()):
+    if not bool(torch.isfinite(nn.utils.get_total_norm(named.values(), math.inf))):  # NaN where there is one
         bad = [name for name, each in named.items() if not torch.isfinite(each).all()]
         raise NonFinite(f"parameter or buffer {', '.join(bad)}")
 

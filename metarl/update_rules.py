@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from metarl.names import nearest
+from metarl.names import matching
 
 Params = dict[str, Tensor]
 ClipBy = Literal["value", "norm"]
@@ -73,10 +73,7 @@ def adapted_names(params: Mapping[str, Tensor], adapted: str | Collection[str] =
     patterns = (adapted,) if isinstance(adapted, str) else tuple(adapted)
     if not patterns:
         raise ValueError('adapted is empty: give "all" or name patterns such as ("policy.*",)')
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in own):
-            raise ValueError(f"adapted pattern '{pattern}' matches no parameter: {nearest(pattern, own)}")
-    names = tuple(name for name in own if any(fnmatchcase(name, pattern) for pattern in patterns))
+    names = matching(own, patterns, "adapted pattern")
     whole = [name for name in names if not params[name].is_floating_point()]
     if whole:
         raise ValueError(f"only floating-point tensors can be adapted: {whole} hold {params[whole[0]].dtype}")
@@ -94,7 +91,7 @@ def register(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         *path, last = name.split(".")
         holder = module
         for part in path:
-            if part not in holder._modules:
+            if part not in dict(holder.named_children()):
                 holder.add_module(part, nn.Module())
             holder = holder.get_submodule(part)
         holder.register_parameter(last, nn.Parameter(value.detach().clone()))
@@ -149,13 +146,13 @@ class SGD:
 
     def init(self, params: Mapping[str, Tensor], steps: int, adapted: Adapted = "all") -> Params:
         """Nothing: this rule learns nothing. The arguments are checked all the same."""
-        _check_patterns(self.lr_for, adapted_names(params, adapted))
+        matching(adapted_names(params, adapted), self.lr_for, "lr_for")
         _check_steps(steps)
         return {}
 
     def step(self, name: str, value: Tensor, grad: Tensor, params: Mapping[str, Tensor], step: int) -> Tensor:
         """One tensor after one step; gradients are taken as they are (`update` clips)."""
-        return torch.sub(value, grad, alpha=_size(name, self.lr, self.lr_for))
+        return torch.sub(value, grad, alpha=first_lr(name, self.lr, self.lr_for))
 
     def update(
         self,
@@ -207,14 +204,13 @@ class LearnedSGD:
         """The step sizes to merge into the params, as `lr` and `lr_for` say, requiring a gradient."""
         _check_steps(steps)
         names = adapted_names(params, adapted)
-        _check_patterns(self.lr_for, names)
+        matching(names, self.lr_for, "lr_for")
         rows = 1 if self.shared_over_steps else steps
 
         def filled(name: str) -> Tensor:
             shape = params[name].shape if self.per == "parameter" else ()
-            return params[name].new_full(
-                (rows, *shape), _size(name, self.lr, self.lr_for), requires_grad=True
-            )
+            first = first_lr(name, self.lr, self.lr_for)
+            return params[name].new_full((rows, *shape), first, requires_grad=True)
 
         if self.per == "step":
             return {f"{RULE_PREFIX}lr": filled(names[0])}
@@ -222,12 +218,7 @@ class LearnedSGD:
 
     def step(self, name: str, value: Tensor, grad: Tensor, params: Mapping[str, Tensor], step: int) -> Tensor:
         """One tensor after one step; gradients are taken as they are (`update` clips)."""
-        key = f"{RULE_PREFIX}lr" if self.per == "step" else f"{RULE_PREFIX}lr.{name}"
-        if key not in params:
-            raise ValueError(
-                f"params hold no '{key}': merge rule.init(params, steps, adapted) into them, same adapted set"
-            )
-        sizes = params[key]
+        sizes = looked_up(params, f"{RULE_PREFIX}lr" if self.per == "step" else f"{RULE_PREFIX}lr.{name}")
         return value - sizes[min(step, sizes.shape[0] - 1)] * grad
 
     def update(
@@ -289,14 +280,27 @@ class AdamWithoutMomentum:
         return after
 
 
-def _check_patterns(lr_for: Mapping[str, float], names: Collection[str]) -> None:
-    for pattern in lr_for:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise ValueError(f"lr_for '{pattern}' matches nothing that adapts: {nearest(pattern, names)}")
+def looked_up(params: Mapping[str, Tensor], key: str) -> Tensor:
+    """A rule's meta-parameter.
+
+    Raises:
+        ValueError: The params have none of that name.
+    """
+    if key not in params:
+        raise ValueError(
+            f"params hold no '{key}': merge rule.init(params, steps, adapted) into them, same adapted set"
+        )
+    return params[key]
 
 
-def _size(name: str, lr: float, lr_for: Mapping[str, float]) -> float:
-    """The step size of a tensor, by the first pattern that fits."""
+def first_lr(name: str, lr: float, lr_for: Mapping[str, float]) -> float:
+    """The step size of a tensor, or where it starts.
+
+    Args:
+        name: The tensor's.
+        lr: If no pattern fits.
+        lr_for: By name pattern; the first that fits counts.
+    """
     return next((size for pattern, size in lr_for.items() if fnmatchcase(name, pattern)), lr)
 
 

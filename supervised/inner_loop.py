@@ -28,7 +28,7 @@ from metarl.supervised.normalisation import embed_query, embed_support
 from metarl.supervised.presets import maml
 from metarl.supervised.task_kinds import query_loss, support_loss
 from metarl.transforms import stateless
-from metarl.update_rules import RULE_PREFIX, SGD, UpdateRule
+from metarl.update_rules import RULE_PREFIX, SGD, UpdateRule, register
 
 HEAD = ("head.weight", "head.bias")
 PER_ENTRY = {"lr": 1, "square": 0}
@@ -200,7 +200,15 @@ def in_testing(inner: InnerLoop) -> InnerLoop:
 
 
 def gradient_method(learner: Learner, rule: UpdateRule, inner: InnerLoop) -> Method:
-    """A method that adapts by gradient steps, with steps of their own in training and testing."""
+    """A method that adapts by gradient steps, with steps of their own in training and testing.
+
+    Args:
+        learner: Network and head; its module gets what the rule learns.
+        rule: What a step does.
+        inner: Steps, and which parameters.
+    """
+    start = dict(learner.module.named_parameters())
+    register(learner.module, rule.init(start, max(1, inner.steps), patterns_of(inner.adapted, start)))
     return Method(
         learner.module,
         gradient_task(learner, rule, inner),

@@ -66,8 +66,7 @@ def train(
         config = preset(method, experiment.data, experiment.way, experiment.shot)
     experiment, data = placed(experiment)
     device = _device(experiment)
-    joined = distributed.start(device)
-    try:
+    with distributed.ranks(device):
         stores = load_both(experiment, device)
         _warn_of_fewer_ways(experiment, stores[1])
         settings = {
@@ -86,9 +85,6 @@ def train(
         run = Run.create(experiment.out, data, method, experiment.seed, settings, VERB)
         with ending_noted(run):
             return _run(run, model, experiment, config, stores, quiet)
-    finally:
-        if joined:
-            distributed.stop()
 
 
 def resume(path: str | Path, *, episodes: int | None = None, quiet: bool = False) -> FewShotRun:
@@ -109,8 +105,7 @@ def resume(path: str | Path, *, episodes: int | None = None, quiet: bool = False
     before = replace(experiment, episodes=run.total(None, experiment.episodes))
     experiment = before if episodes is None else replace(experiment, episodes=episodes)
     device = _device(experiment)
-    joined = distributed.start(device)
-    try:
+    with distributed.ranks(device):
         model = built(run.config, experiment, config, device)
         _check_stage(run, model, config.training, before, experiment)
         stores = load_both(experiment, device)
@@ -119,9 +114,6 @@ def resume(path: str | Path, *, episodes: int | None = None, quiet: bool = False
             start_from(experiment.start_from, model, config, experiment.start_with)
         run.total(episodes, experiment.episodes)
         return _run(run, model, experiment, config, stores, quiet)
-    finally:
-        if joined:
-            distributed.stop()
 
 
 def open_run(path: str | Path) -> FewShotRun:

@@ -6,7 +6,6 @@ Legend: T tasks of one update, Q queries of each class, W ways.
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from metarl.algorithms import Batch
 from metarl.configs import read_json
 from metarl.cuda_graphs import GraphedLoss
 from metarl.meta_optimizers import GradientSteps, Loss, annealed, milestones
-from metarl.names import nearest
+from metarl.names import matching
 from metarl.nn import BatchNorm, low_precision
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.evaluation import Judged, Protocol, interval, judge, seeded
@@ -223,29 +222,11 @@ def optimizer_of(
     ends = stage_ends(stages, updates)
     parts = []
     for stage, settings, end, start in zip(stages, own, ends, [0, *ends], strict=False):
-        chosen = _matching(parameters, stage.trains)
+        chosen = {name: parameters[name] for name in matching(parameters, stage.trains, "a stage's trains")}
         parts.append(_steps(chosen, settings, max(1, end - start)))
     if ends[-1] < updates:
         return StagedSteps([*parts, _steps(parameters, training, updates - ends[-1])], ends)
     return StagedSteps(parts, ends[:-1])
-
-
-def _matching(parameters: Mapping[str, Tensor], patterns: Sequence[str]) -> dict[str, Tensor]:
-    """The parameters that name patterns mean, those of an update rule (`rule.*`) among them.
-
-    Raises:
-        ValueError: A pattern matches none.
-    """
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in parameters):
-            raise ValueError(
-                f"a stage is to train '{pattern}', which no parameter is called: {nearest(pattern, parameters)}"
-            )
-    return {
-        name: each
-        for name, each in parameters.items()
-        if any(fnmatchcase(name, pattern) for pattern in patterns)
-    }
 
 
 def _steps(parameters: Mapping[str, Tensor], training: EpisodicTraining, updates: int) -> GradientSteps:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from metarl.commands.flags import json_mapping
-from metarl.commands.runs import runs_in, tell_of_shared_tasks
+from metarl.commands.runs import tell_of_shared_tasks
+from metarl.runs import runs_in
 
 
 def evaluate_lifetimes(options: Any) -> int:

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
 from metarl.commands.flags import parse
 from metarl.configs import read_json
-from metarl.runs import Run, find
+from metarl.runs import Run, runs_in
 
 
 @dataclass(frozen=True)
@@ -134,11 +133,6 @@ def plot(arguments: list[str]) -> int:
         rows = [row for run, name in zip(runs, names, strict=True) for row in _adaptation_rows(run, name)]
         print(plots.adaptation_curve(rows, options.out, line="line"))
     return 0
-
-
-def runs_in(folder: str | Path) -> list[Run]:
-    """The run in a folder, or all runs below it."""
-    return [Run.open(folder)] if (Path(folder) / "run.json").exists() else find(folder) or [Run.open(folder)]
 
 
 def _adaptation_rows(run: Run, name: str | None) -> list[dict[str, Any]]:

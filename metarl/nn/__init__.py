@@ -8,7 +8,7 @@ operations instead, and `refuse_fused_norms` finds the others.
 from metarl.nn.activations import nonlinearity
 from metarl.nn.blocks import ConvBlock, Film, MaxPool2d, modulate
 from metarl.nn.convolution import conv2d, low_precision
-from metarl.nn.networks import MLP, Linear, LSTMCell, linear, lstm, lstm_cell, mlp
+from metarl.nn.networks import MLP, Linear, LSTMCell, linear, lstm, lstm_cell
 from metarl.nn.norms import NORMS, BatchNorm, GroupNorm, LayerNorm, norm_layer, normalise, recorded_moments
 from metarl.nn.pooling import max_pool
 from metarl.transforms import refuse_fused_norms, stateless
@@ -30,7 +30,6 @@ __all__ = [
     "lstm",
     "lstm_cell",
     "max_pool",
-    "mlp",
     "modulate",
     "nonlinearity",
     "norm_layer",

@@ -36,34 +36,6 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return x @ weight.mT + bias.unsqueeze(-2)
 
 
-def mlp(params: Mapping[str, Tensor], x: Tensor, activation: str = "tanh", prefix: str = "") -> Tensor:
-    """The perceptron of `MLP`, as a pure function.
-
-    Args:
-        params: Holds `{prefix}layers.{i}.weight` and `.bias`, each perhaps with leading task axes.
-        x: Shape (..., B, in).
-        activation: Name of the nonlinearity between layers.
-        prefix: What the names start with, for example "policy.network.".
-
-    Returns:
-        Shape (..., B, out).
-
-    Raises:
-        ValueError: There is no layer under that prefix.
-    """
-    between = nonlinearity(activation)
-    depth = 0
-    while f"{prefix}layers.{depth}.weight" in params:
-        depth += 1
-    if depth == 0:
-        raise ValueError(f"params hold no '{prefix}layers.0.weight': got {list(params)[:8]}")
-    for i in range(depth):
-        x = linear(x, params[f"{prefix}layers.{i}.weight"], params.get(f"{prefix}layers.{i}.bias"))
-        if i < depth - 1:
-            x = between(x)
-    return x
-
-
 class Linear(nn.Linear):
     """`nn.Linear` whose weights may be swapped for ones with leading task axes."""
 
@@ -81,28 +53,14 @@ class MLP(nn.Module):
     Args:
         sizes: Input, hidden and output sizes.
         activation: Name of the nonlinearity between layers (none after the last).
-        gains: One gain per layer: orthogonal weights, zero biases. None: the default of `nn.Linear`.
-        generator: Where orthogonal weights draw from; None: torch's own.
     """
 
-    def __init__(
-        self,
-        sizes: Sequence[int],
-        activation: str = "tanh",
-        gains: Sequence[float] | None = None,
-        generator: torch.Generator | None = None,
-    ):
+    def __init__(self, sizes: Sequence[int], activation: str = "tanh"):
         super().__init__()
         if len(sizes) < 2:
             raise ValueError(f"sizes need at least an input and an output size, got {tuple(sizes)}")
-        if gains is not None and len(gains) != len(sizes) - 1:
-            raise ValueError(f"gains need one value per layer, {len(sizes) - 1}, got {len(gains)}")
         self.between = nonlinearity(activation)
-        layers = [Linear(a, b) for a, b in pairwise(sizes)]
-        for layer, gain in zip(layers, gains or (), strict=False):
-            nn.init.orthogonal_(layer.weight, gain, generator=generator)
-            nn.init.zeros_(layer.bias)
-        self.layers = nn.ModuleList(layers)
+        self.layers = nn.ModuleList(Linear(a, b) for a, b in pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (..., B, in) to (..., B, out)."""

@@ -120,7 +120,7 @@ class BatchNorm(nn.Module):
             if not self.recorded.item():
                 raise ValueError(
                     "statistics='running', but batch norm has no averages yet: set them with "
-                    "metarl.supervised.normalisation.estimate_running"
+                    "metarl.nn.recorded_moments"
                 )
             self._checked = self.recorded
 

@@ -48,8 +48,7 @@ class Backbone:
     """Nonlinearity of every block."""
 
     def __post_init__(self):
-        if self.channels < 1:
-            raise ValueError(f"backbone.channels={self.channels}, expected 1 or more")
+        refuse_below({"channels": 1}, vars(self), "backbone.")
 
 
 @dataclass(frozen=True)
@@ -147,9 +146,7 @@ class InnerLoop:
     """Bound on every entry of the inner gradient, on both sides of zero; unset, none."""
 
     def __post_init__(self):
-        for name in ("steps", "test_steps"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"inner.{name}={getattr(self, name)}, expected 0 or more")
+        refuse_below({"steps": 0, "test_steps": 0}, vars(self), "inner.")
         if not self.lr > 0:
             raise ValueError(f"inner.lr={self.lr}, expected a number above 0")
         if self.adapted not in ("all", "head"):

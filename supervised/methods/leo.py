@@ -64,8 +64,8 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
     module.net = backbone(config.backbone, image)
     size = module.net.feature_size
     module.codec = Codec(size, config.latent, config.hidden)
-    sizes = {"code": (config.latent, config.latent_lr), "weights": (size, config.finetuning_lr)}
-    register(module, {f"rule.lr.{name}": torch.full((1, n), lr) for name, (n, lr) in sizes.items()})
+    rule = replace(RULE, lr_for={"code": config.latent_lr, "weights": config.finetuning_lr})
+    register(module, rule.init({"code": torch.zeros(config.latent), "weights": torch.zeros(size)}, 1))
     if config.pretraining:
         module.head = nn.Linear(size, classes)
     net = stateless(module.net, "net.")

@@ -8,10 +8,9 @@ other differences are those of `metarl.supervised.methods.maml`.
 """
 
 from metarl.preconditioners import MetaCurvature
-from metarl.supervised.inner_loop import gradient_method, learner_of, patterns_of, sgd
+from metarl.supervised.inner_loop import gradient_method, learner_of, sgd
 from metarl.supervised.methods.method import Method
 from metarl.supervised.presets.meta_curvature import Config
-from metarl.update_rules import register
 
 
 def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: int) -> Method:
@@ -26,9 +25,4 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
     """
     network = learner_of(config, image, classes, way)
     rule = MetaCurvature(sgd(config.inner, config.head_lr), plain=("head.*",))
-    params = dict(network.module.named_parameters())
-    register(
-        network.module,
-        rule.init(params, max(1, config.inner.steps), patterns_of(config.inner.adapted, params)),
-    )
     return gradient_method(network, rule, config.inner)

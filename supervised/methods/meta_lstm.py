@@ -9,10 +9,9 @@ support's moments at once, where the paper accumulates them; weights start as to
 """
 
 from metarl.learned_optimizers import MetaLSTM
-from metarl.supervised.inner_loop import gradient_method, learner, patterns_of
+from metarl.supervised.inner_loop import gradient_method, learner
 from metarl.supervised.methods.method import Method
 from metarl.supervised.presets.meta_lstm import Config
-from metarl.update_rules import register
 
 
 def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: int) -> Method:
@@ -27,9 +26,4 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
     """
     network = learner(config.backbone, image, min(classes, config.training.way or way))
     rule = MetaLSTM(config.hidden)
-    params = dict(network.module.named_parameters())
-    register(
-        network.module,
-        rule.init(params, max(1, config.inner.steps), patterns_of(config.inner.adapted, params)),
-    )
     return gradient_method(network, rule, config.inner)

@@ -8,10 +8,10 @@ Differences from the paper: those of `metarl.supervised.methods.maml`; step size
 paper draws them; with several inner steps all share the same.
 """
 
-from metarl.supervised.inner_loop import gradient_method, head_rate, learner_of, patterns_of
+from metarl.supervised.inner_loop import gradient_method, head_rate, learner_of
 from metarl.supervised.methods.method import Method
 from metarl.supervised.presets.meta_sgd import Config
-from metarl.update_rules import LearnedSGD, register
+from metarl.update_rules import LearnedSGD
 
 
 def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: int) -> Method:
@@ -27,6 +27,4 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
     inner = config.inner
     network = learner_of(config, image, classes, way)
     rule = LearnedSGD(inner.lr, "parameter", True, inner.clip, "value", head_rate(config.head_lr))
-    start = dict(network.module.named_parameters())
-    register(network.module, rule.init(start, max(1, inner.steps), patterns_of(inner.adapted, start)))
     return gradient_method(network, rule, inner)

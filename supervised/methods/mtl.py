@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from metarl import distributed
+from metarl.names import matching
 from metarl.supervised.classification import Labelled, classification_loss, draw_batch
 from metarl.supervised.episode_stage import episode_stage
 from metarl.supervised.episodes import Episode
@@ -34,7 +35,7 @@ from metarl.supervised.methods.method import Method, Params, Stage
 from metarl.supervised.presets.mtl import Config
 from metarl.supervised.task_kinds import accuracy_of, query_loss
 from metarl.tasks import over_tasks
-from metarl.update_rules import adapted_names, register
+from metarl.update_rules import register
 
 SLOWER = 0.1
 """Step size of factors and addends as a part of the head's."""
@@ -176,7 +177,7 @@ def _on_episodes(config: Config, task: Callable, hard: HardClasses, way: int, sh
         return loss, {"accuracy": accuracy_of(scores, episode), "hardest": hardest(scores, episode)}
 
     def loss(params: Params, episodes: Episode, now: None) -> tuple[Tensor, dict[str, Tensor]]:
-        chosen = set(adapted_names(params, LEARNED))
+        chosen = set(matching(params, LEARNED, "trained pattern"))
         learned = {name: each if name in chosen else each.detach() for name, each in params.items()}
         losses, found = over_tasks(one)(learned, episodes)
         hard.add(found["hardest"])

@@ -18,11 +18,10 @@ from torch import Tensor
 
 from metarl.preconditioners import TNet
 from metarl.supervised.episode_stage import prepared_stage
-from metarl.supervised.inner_loop import gradient_method, learner_of, patterns_of, sgd
+from metarl.supervised.inner_loop import gradient_method, learner_of, sgd
 from metarl.supervised.methods.method import Method, Params, Stage, Task
 from metarl.supervised.presets.t_net import Config
 from metarl.supervised.task_kinds import measure_of
-from metarl.update_rules import register
 
 MASK = "rule.mask."
 NOISE = "rule.noise."
@@ -40,13 +39,11 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
     """
     network = learner_of(config, image, classes, way)
     rule = TNet(sgd(config.inner, config.head_lr), config.masked, config.temperature, plain=("head.*",))
-    params = dict(network.module.named_parameters())
-    learned = rule.init(params, max(1, config.inner.steps), patterns_of(config.inner.adapted, params))
-    register(network.module, learned)
     method = gradient_method(network, rule, config.inner)
     if not config.masked:
         return method
-    sizes = {name.removeprefix(MASK): len(each) for name, each in learned.items() if name.startswith(MASK)}
+    params = method.module.named_parameters()
+    sizes = {name.removeprefix(MASK): len(each) for name, each in params if name.startswith(MASK)}
     return Method(method.module, method.task, (_masked(config, method.task, sizes, way, shot),), method.test)
 
 

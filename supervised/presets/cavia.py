@@ -7,6 +7,7 @@ what the context does is learned.
 
 from dataclasses import dataclass, field
 
+from metarl.configs import refuse_below
 from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining, InnerLoop
 
@@ -27,9 +28,7 @@ class Config:
     """Which place of the network it scales and shifts, from 1 (images only)."""
 
     def __post_init__(self):
-        for name in ("context", "block"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}, expected 1 or more")
+        refuse_below({"context": 1, "block": 1}, vars(self))
 
 
 def episodes(tasks: int) -> EpisodicTraining:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from metarl.configs import refuse_below
 from metarl.supervised.datasets import holds_features
 from metarl.supervised.methods.config import Augment, Backbone, EpisodicTraining
 from metarl.supervised.presets import classifier_baseline
@@ -55,9 +56,7 @@ class Config:
 
     def __post_init__(self):
         classifier_baseline.check(self.batch, self.augment, 1.0)
-        for name, least in {"latent": 1, "hidden": 1, "steps": 0, "finetuning_steps": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)}, expected {least} or more")
+        refuse_below({"latent": 1, "hidden": 1, "steps": 0, "finetuning_steps": 0}, vars(self))
         for name in ("latent_lr", "finetuning_lr"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)}, expected a number above 0")

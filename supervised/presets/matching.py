@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from metarl.configs import refuse_below
 from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
 from metarl.supervised.presets.prototypical import Distance, check
@@ -30,8 +31,7 @@ class Config:
 
     def __post_init__(self):
         check(self.distance, self.scale)
-        if self.reads < 1:
-            raise ValueError(f"reads={self.reads}, expected 1 or more")
+        refuse_below({"reads": 1}, vars(self))
 
 
 def config_for(data: str, way: int, shot: int) -> Config:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
+from metarl.configs import refuse_below
 from metarl.supervised.methods.config import Backbone, EpisodicTraining, InnerLoop
 from metarl.supervised.presets import maml
 
@@ -30,8 +31,7 @@ class Config:
     """Size of the LSTM."""
 
     def __post_init__(self):
-        if self.hidden < 1:
-            raise ValueError(f"hidden={self.hidden}, expected 1 or more")
+        refuse_below({"hidden": 1}, vars(self))
 
 
 def config_for(data: str, way: int, shot: int) -> Config:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from metarl.configs import refuse_below
 from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
 
@@ -43,9 +44,7 @@ class Config:
             raise ValueError(
                 f"training.augment={self.training.augment!r}, expected 'none': the bound holds for images as they are"
             )
-        for name, least in {"tasks": 2, "samples": 1, "test_steps": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)}, expected {least} or more")
+        refuse_below({"tasks": 2, "samples": 1, "test_steps": 0}, vars(self))
         if not 0 < self.delta < 1:
             raise ValueError(f"delta={self.delta}, expected a probability between 0 and 1")
         if not self.test_lr > 0:

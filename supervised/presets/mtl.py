@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from metarl.configs import refuse_below
 from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining, InnerLoop
 from metarl.supervised.presets.classifier_baseline import OPTIMISERS, augment_for
@@ -28,8 +29,7 @@ class Config:
     def __post_init__(self):
         if not 0 <= self.hard <= 1:
             raise ValueError(f"hard={self.hard}, expected a probability")
-        if self.pool < 1:
-            raise ValueError(f"pool={self.pool}, expected 1 or more")
+        refuse_below({"pool": 1}, vars(self))
 
 
 def episodes() -> EpisodicTraining:

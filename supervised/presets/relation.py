@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from metarl.configs import refuse_below
 from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
 
@@ -33,9 +34,7 @@ class Config:
         for name, names in CHOICES.items():
             if getattr(self, name) not in names:
                 raise ValueError(f"{name}={getattr(self, name)!r}, expected one of {', '.join(names)}")
-        for name in ("filters", "units"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}, expected 1 or more")
+        refuse_below({"filters": 1, "units": 1}, vars(self))
 
 
 def config_for(data: str, way: int, shot: int) -> Config:

@@ -6,6 +6,7 @@ shows those of whole query batches beside. Step sizes are Adam's, they do not de
 
 from dataclasses import dataclass, field
 
+from metarl.configs import refuse_below
 from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining, InnerLoop
 from metarl.supervised.presets.maml import backbone_for
@@ -30,9 +31,7 @@ class Config:
     anew with every task."""
 
     def __post_init__(self):
-        for name in ("batch", "test_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}, expected 1 or more")
+        refuse_below({"batch": 1, "test_batch": 1}, vars(self))
         if self.inner.steps < 1:
             raise ValueError("inner.steps=0, expected 1 or more: without steps there is nowhere to move to")
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from metarl.configs import refuse_below
 from metarl.supervised.datasets import characters
 from metarl.supervised.methods.config import Backbone, EpisodicTraining
 
@@ -24,9 +25,7 @@ class Config:
     """Classifiers drawn from their posterior, whose probabilities are averaged; in training and testing."""
 
     def __post_init__(self):
-        for name in ("features", "samples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}, expected 1 or more")
+        refuse_below({"features": 1, "samples": 1}, vars(self))
 
 
 def config_for(data: str, way: int, shot: int) -> Config:

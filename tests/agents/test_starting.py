@@ -184,7 +184,8 @@ def test_minibatches_go_through_all_tasks_and_average_to_the_whole():
         ({"outer": {"step_size_lr": 0.0}}, "outer.step_size_lr=0.0"),
         ({"sampling": {"reward_scale": -1.0}}, "sampling.reward_scale=-1.0"),
         ({"policy": {"context_size": -1}}, "policy.context_size=-1"),
-        ({"inner": {"context_lr": 1.0, "step_sizes": "fixed"}}, "inner.context_lr=1.0"),
+        ({"inner": {"context_lr": 1.0, "step_sizes": "step"}}, "inner.context_lr=1.0"),
+        ({"inner": {"context_lr": 1.0}, "policy": {"context_size": 0}}, "policy.context_size above 0"),
         ({"sampling": {"baseline": "linear"}}, "no value network to adapt"),
     ],
 )

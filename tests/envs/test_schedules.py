@@ -4,23 +4,14 @@ import hashlib
 import json
 from itertools import pairwise
 
-import gymnasium
 import numpy as np
 import pytest
 
 from metarl.envs.lifetimes import Drift, LegFailure, Redraw, Switch, as_schedule
 from metarl.envs.task_distributions import FiniteTasks, IntervalTasks, task_id
+from tests.envs.lived import make, make_vec
 
 KEYS = ("lifetime", "episode_index", "task_id", "lifetime_end", "task_changed")
-
-
-def make(world, **arguments):
-    return gymnasium.make(world, **arguments).unwrapped
-
-
-def make_vec(world, num=3, **arguments):
-    env = gymnasium.make_vec(world, num_envs=num, vectorization_mode="vector_entry_point", **arguments)
-    return env.unwrapped
 
 
 def test_drift_by_hand():

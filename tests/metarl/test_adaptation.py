@@ -303,7 +303,7 @@ def test_an_exact_vmapped_inner_loop_refuses_fused_norms(fused, ours):
         (lambda p, _: 1.0, {}, "float"),
         (lambda p, _: torch.ones((), requires_grad=True) * 1, {}, "does not depend"),
         (lambda p, _: torch.ones(()), {}, "does not depend"),
-        (lambda p, _: p["w"].sum(), {"adapted": ("v",)}, "matches no parameter"),
+        (lambda p, _: p["w"].sum(), {"adapted": ("v",)}, "matches nothing"),
         (lambda p, _: p["w"].sum(), {"steps": -1}, "steps"),
         (lambda p, _: p["w"].sum(), {"rule": LearnedSGD()}, "rule.lr.w"),
     ],

@@ -18,7 +18,6 @@ from metarl.nn import (
     linear,
     low_precision,
     max_pool,
-    mlp,
     refuse_fused_norms,
     stateless,
 )
@@ -229,10 +228,7 @@ def test_perceptron_with_task_axes_equals_one_task_at_a_time():
     for t in range(5):
         one = {name: value[t] for name, value in params.items()}
         torch.testing.assert_close(together[t], functional_call(net, one, (x[t],)), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(mlp({f"a.{k}": v for k, v in params.items()}, x, prefix="a."), together)
-    shared = {name: value[0] for name, value in params.items()}
-    torch.testing.assert_close(mlp(shared, x[0, 0]), together[0, 0], rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(torch.vmap(mlp)(params, x), together, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(torch.vmap(stateless(net))(params, x), together, rtol=1e-12, atol=1e-12)
 
 
 def test_linear_broadcasts_over_further_axes():
@@ -243,21 +239,11 @@ def test_linear_broadcasts_over_further_axes():
         linear(x[0, 0, 0], w, b)
 
 
-def test_orthogonal_start_has_the_gain_of_each_layer():
-    net = MLP((8, 6, 4), gains=(2.0, 0.01), generator=torch.Generator().manual_seed(0))
-    for layer, gain in zip(net.layers, (2.0, 0.01), strict=True):
-        product = layer.weight @ layer.weight.T
-        torch.testing.assert_close(product, gain**2 * torch.eye(layer.out_features), rtol=1e-4, atol=1e-6)
-        assert not layer.bias.any()
-
-
 @pytest.mark.parametrize(
     ("make", "match"),
     [
         (lambda: MLP((3,)), "sizes"),
-        (lambda: MLP((3, 2), gains=(1.0, 1.0)), "gains"),
         (lambda: MLP((3, 2), activation="tahn"), "did you mean 'tanh'"),
-        (lambda: mlp({"w": torch.zeros(1)}, torch.zeros(1)), "layers.0.weight"),
         (lambda: ConvBlock(1, 2, norm="batsch"), "did you mean 'batch'"),
         (lambda: ConvBlock(1, 2, halve="strid"), "did you mean 'stride'"),
         (lambda: GroupNorm(4, 6), "multiple of groups"),

@@ -48,7 +48,7 @@ def test_a_stage_can_train_what_an_update_rule_learns():
         ["rule.weight"],
         ["rule.weight", "net.weight"],
     ]
-    with pytest.raises(ValueError, match=r"'nets\.\*', which no parameter is called"):
+    with pytest.raises(ValueError, match=r"'nets\.\*' matches nothing"):
         optimizer_of(module, EpisodicTraining(), 8, [replace(stage, trains=("nets.*",))])
 
 

@@ -45,18 +45,6 @@ def test_the_meta_gradient_is_that_of_finite_differences(share):
     assert_slope(lambda p: after_training(method, p, one, share), params, grads)
 
 
-def test_vmap_and_loop_agree():
-    method, params = prepared()
-
-    def task(params, one):
-        return method.task(params, one, "transductive")[0]
-
-    loop, batched = (
-        gradients(over_tasks(task, how=how)(params, episodes(3)).sum(), params) for how in ("loop", "vmap")
-    )
-    torch.testing.assert_close(batched, loop, rtol=1e-9, atol=1e-11)
-
-
 def test_with_every_switch_off_it_is_maml():
     ours, params = prepared(training={"anneal": "none", "final_lr": 0.0}, **OFF)
     maml, _ = made(config_of("maml", inner=INNER), "maml")

@@ -3,13 +3,11 @@
 import pytest
 import torch
 
-from metarl.tasks import over_tasks
 from tests.supervised.methods.smooth import (
     WAY,
     assert_slope,
     config_of,
     episode,
-    episodes,
     gradients,
     made,
     wave,
@@ -23,18 +21,6 @@ def test_the_meta_gradient_is_that_of_finite_differences(data):
     grads = gradients(method.task(params, one, "transductive")[0], params)
     assert grads["rule.lr.net.layers.0.weight" if data == "sinusoid" else "rule.lr.head.bias"].abs().max() > 0
     assert_slope(lambda p: method.task(p, one, "transductive")[0], params, grads)
-
-
-def test_vmap_and_loop_agree():
-    method, params = made(config_of("meta-sgd"), "meta-sgd")
-
-    def task(params, one):
-        return method.task(params, one, "transductive")[0]
-
-    loop, batched = (
-        gradients(over_tasks(task, how=how)(params, episodes(3)).sum(), params) for how in ("loop", "vmap")
-    )
-    torch.testing.assert_close(batched, loop, rtol=1e-9, atol=1e-11)
 
 
 def test_with_a_constant_step_size_it_is_maml():

@@ -12,7 +12,6 @@ from metarl.supervised import building, runs
 from metarl.supervised.methods.mtl import HardClasses, hardest, transferred
 from metarl.supervised.presets.pretraining import Pretraining
 from metarl.supervised.training import FewShotTraining, optimizer_of
-from metarl.tasks import over_tasks
 from tests.supervised import front
 from tests.supervised.methods.smooth import (
     QUERY,
@@ -21,7 +20,6 @@ from tests.supervised.methods.smooth import (
     assert_slope,
     config_of,
     episode,
-    episodes,
     gradients,
     made,
     store,
@@ -68,18 +66,6 @@ def test_the_first_order_gradient_is_that_at_the_adapted_head():
     loss = method.task(params, one, "transductive")[0]
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(gradients(loss, params), gradients(expected, params), rtol=1e-8, atol=1e-11)
-
-
-def test_vmap_and_loop_agree():
-    method, params = prepared()
-
-    def task(params, one):
-        return method.task(params, one, "transductive")[0]
-
-    loop, batched = (
-        gradients(over_tasks(task, how=how)(params, episodes(3)).sum(), params) for how in ("loop", "vmap")
-    )
-    torch.testing.assert_close(batched, loop, rtol=1e-9, atol=1e-11)
 
 
 def test_kernels_are_scaled_and_shifts_shifted():
