@@ -2,15 +2,11 @@
 
 import argparse
 import dataclasses
-import os
-import shlex
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from metarl.commands.errors import say
 from metarl.commands.flags import parse, wants_help
-from metarl.configs import from_dict, read_json
+from metarl.commands.training import options_of, reported, stored_config
+from metarl.configs import from_dict
 from metarl.names import unknown
 from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.methods import METHODS, preset
@@ -55,15 +51,25 @@ def train(arguments: list[str]) -> int:
         )
     if method is not None and method not in METHODS:
         raise unknown("method", method, METHODS)
-    kept = None if seen.config is None else _stored(seen.config, method)
+    kept = None if seen.config is None else stored_config(seen.config, "method", METHODS, method)
     method = method or str(kept and kept["method"])
-    options = parse(
-        _options(method, kept, seen), f"metarl fewshot train {method}", without_config, f"{METHODS[method]}."
-    )
+    if kept is None:
+        way, shot = (_number(getattr(seen, name), usual) for name, usual in (("way", 5), ("shot", 1)))
+        before, config = None, preset(method, seen.data or "omniglot", way, shot)
+    else:
+        before = from_dict(FewShotExperiment, kept["experiment"], where="experiment")
+        config = preset(method, before.data, before.way, before.shot)
+        config = from_dict(type(config), kept["config"], where="config")
+    options = options_of(FewShotExperiment, config, before)
+    options = parse(options, f"metarl fewshot train {method}", without_config, f"{METHODS[method]}.")
 
     from metarl.supervised import runs
 
-    return _report(lambda: runs.train(method, options.experiment, options.config, quiet=options.quiet))
+    return reported(
+        lambda: runs.train(method, options.experiment, options.config, quiet=options.quiet),
+        _what_next,
+        options.quiet,
+    )
 
 
 def _resume(arguments: list[str]) -> int:
@@ -72,7 +78,11 @@ def _resume(arguments: list[str]) -> int:
 
     from metarl.supervised import runs
 
-    return _report(lambda: runs.resume(options.resume, episodes=options.episodes, quiet=options.quiet))
+    return reported(
+        lambda: runs.resume(options.resume, episodes=options.episodes, quiet=options.quiet),
+        _what_next,
+        options.quiet,
+    )
 
 
 def _glance(flags: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -89,81 +99,13 @@ def _glance(flags: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return seen, only.parse_known_args(flags)[1]
 
 
-def _options(method: str, kept: dict[str, Any] | None, seen: argparse.Namespace) -> type:
-    """A dataclass of everything that can be set: the experiment's fields, then the method's own.
-
-    The method's defaults are those for the data, ways and shots that were asked for.
-    """
-    import tyro
-
-    experiment: Any = dataclasses.field()
-    if kept is not None:
-        before = from_dict(FewShotExperiment, kept["experiment"], where="experiment")
-        experiment = dataclasses.field(default=before)
-        config = preset(method, before.data, before.way, before.shot)
-        config = from_dict(type(config), kept["config"], where="config")
-    else:
-        way, shot = (_number(getattr(seen, name), usual) for name, usual in (("way", 5), ("shot", 1)))
-        config = preset(method, seen.data or "omniglot", way, shot)
-    flat = tyro.conf.arg(name="")
-    quiet = Annotated[bool, tyro.conf.arg(help="Show no progress.")]
-    return dataclasses.make_dataclass(
-        "Training",
-        [
-            ("experiment", Annotated[FewShotExperiment, flat], experiment),
-            ("config", Annotated[type(config), flat], dataclasses.field(default=config)),
-            ("quiet", quiet, dataclasses.field(default=False)),
-        ],
-        frozen=True,
-    )
-
-
 def _number(text: str | None, usual: int) -> int:
     """A number, or the usual one; what is wrong with the text is said once all flags are read."""
     return int(text) if text and text.isdecimal() else usual
 
 
-def _stored(path: str, method: str | None) -> dict[str, Any]:
-    """The content of a run's config.json.
-
-    Raises:
-        ValueError: It is no such file, or of another method than the one asked for.
-    """
-    place = Path(path)
-    kept = read_json(place / "config.json" if place.is_dir() else place)
-    if not isinstance(kept, dict) or not {"method", "experiment", "config"} <= kept.keys():
-        raise ValueError(
-            f"{path} is not the config of a few-shot run: it has no method, experiment and config"
-        )
-    if kept["method"] not in METHODS:
-        raise unknown("method", kept["method"], METHODS)
-    if method is not None and method != kept["method"]:
-        raise ValueError(f"{path} is a config of '{kept['method']}', not of '{method}'; leave out '{method}'")
-    return kept
-
-
-def _report(work: Callable[[], Any]) -> int:
-    """Train, then say what can be done with the run.
-
-    Returns:
-        0; 130 if it was interrupted; 1 if it diverged.
-    """
-    from metarl.training import TrainingDiverged
-
-    try:
-        trained = work()
-    except TrainingDiverged as error:
-        say(str(error))
-        return 1
-    main = os.environ.get("RANK", "0") == "0"
-    path = shlex.quote(str(trained.path))
-    if trained.run.info.get("reason") == "stopped":
-        if main:
-            print(f"go on:     metarl fewshot train --resume {path}")
-        return 130
-    if main:
-        print(f"judge it:  metarl fewshot evaluate {path}")
-        if trained.labels_pictures:
-            print(f"ask it:    metarl fewshot predict {path} --support DIR --query IMAGE")
-        print(f"watch it:  metarl watch {path}")
-    return 0
+def _what_next(trained: Any, path: str) -> list[str]:
+    """How a run can be judged and asked."""
+    judge = f"judge it:  metarl fewshot evaluate {path}"
+    ask = f"ask it:    metarl fewshot predict {path} --support DIR --query IMAGE"
+    return [judge, ask] if trained.labels_pictures else [judge]

@@ -1,19 +1,15 @@
 """`metarl train`: train an agent anew, from another run's config, or go on with a run."""
 
 import dataclasses
-import os
-import shlex
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from metarl.agents import AGENTS, preset
 from metarl.agents.configs import MetaPolicyGradient
 from metarl.agents.experiment import Experiment
-from metarl.commands.errors import say
 from metarl.commands.flags import parse, wants_help, world_id
-from metarl.configs import from_dict, read_json
-from metarl.names import nearest
+from metarl.commands.training import options_of, reported, stored_config
+from metarl.configs import from_dict
+from metarl.names import unknown
 
 HELP = """usage: metarl train AGENT --world ID [--seed N] [--steps N] [--out DIR] [flags of the agent]
        metarl train --config RUN/config.json [flags that differ]
@@ -54,15 +50,24 @@ def train(arguments: list[str]) -> int:
             f"agents: {', '.join(AGENTS)}"
         )
     if agent is not None and agent not in AGENTS:
-        raise ValueError(f"unknown agent '{agent}': {nearest(agent, AGENTS)}")
-    stored = _stored(source, agent) if source is not None else None
-    agent = agent or str(stored and stored["agent"])
-    options = parse(_options(agent, stored), f"metarl train {agent}", flags, f"{AGENTS[agent]}.")
+        raise unknown("agent", agent, AGENTS)
+    kept = None if source is None else stored_config(source, "agent", AGENTS, agent)
+    agent = agent or str(kept and kept["agent"])
+    before, config = None, preset(agent)
+    if kept is not None:
+        before = from_dict(Experiment, kept["experiment"], where="experiment")
+        config = from_dict(type(config), kept["config"], where="config")
+    options = options_of(Experiment, config, before)
+    options = parse(options, f"metarl train {agent}", flags, f"{AGENTS[agent]}.")
     experiment = dataclasses.replace(options.experiment, world=world_id(options.experiment.world))
 
     from metarl.agents import experiments
 
-    return _report(lambda: experiments.train(agent, experiment, options.config, quiet=options.quiet))
+    return reported(
+        lambda: experiments.train(agent, experiment, options.config, quiet=options.quiet),
+        _what_next,
+        options.quiet,
+    )
 
 
 def _resume(arguments: list[str]) -> int:
@@ -70,48 +75,11 @@ def _resume(arguments: list[str]) -> int:
 
     from metarl.agents import experiments
 
-    return _report(lambda: experiments.resume(options.resume, steps=options.steps, quiet=options.quiet))
-
-
-def _options(agent: str, stored: dict[str, Any] | None) -> type:
-    """A dataclass of everything that can be set: the experiment's fields, then the agent's own."""
-    import tyro
-
-    config = preset(agent)
-    experiment: Any = dataclasses.field()
-    if stored is not None:
-        config = from_dict(type(config), stored["config"], where="config")
-        experiment = dataclasses.field(
-            default=from_dict(Experiment, stored["experiment"], where="experiment")
-        )
-    flat = tyro.conf.arg(name="")
-    quiet = Annotated[bool, tyro.conf.arg(help="Show no progress.")]
-    return dataclasses.make_dataclass(
-        "Training",
-        [
-            ("experiment", Annotated[Experiment, flat], experiment),
-            ("config", Annotated[type(config), flat], dataclasses.field(default=config)),
-            ("quiet", quiet, dataclasses.field(default=False)),
-        ],
-        frozen=True,
+    return reported(
+        lambda: experiments.resume(options.resume, steps=options.steps, quiet=options.quiet),
+        _what_next,
+        options.quiet,
     )
-
-
-def _stored(path: str, agent: str | None) -> dict[str, Any]:
-    """The content of a run's config.json.
-
-    Raises:
-        ValueError: It is no such file, or of another agent than the one asked for.
-    """
-    place = Path(path)
-    stored = read_json(place / "config.json" if place.is_dir() else place)
-    if not isinstance(stored, dict) or not {"agent", "experiment", "config"} <= stored.keys():
-        raise ValueError(f"{path} is not the config of a run: it has no agent, experiment and config")
-    if stored["agent"] not in AGENTS:
-        raise ValueError(f"{path}: unknown agent '{stored['agent']}': {nearest(stored['agent'], AGENTS)}")
-    if agent is not None and agent != stored["agent"]:
-        raise ValueError(f"{path} is a config of '{stored['agent']}', not of '{agent}'; leave out '{agent}'")
-    return stored
 
 
 def _has(arguments: list[str], flag: str) -> bool:
@@ -130,29 +98,9 @@ def _take(arguments: list[str], flag: str) -> tuple[str | None, list[str]]:
     return None, arguments
 
 
-def _report(work: Callable[[], Any]) -> int:
-    """Train, then say what can be done with the run.
-
-    Returns:
-        0; 130 if it was interrupted; 1 if it diverged.
-    """
-    from metarl.training import TrainingDiverged
-
-    try:
-        trained = work()
-    except TrainingDiverged as error:
-        say(str(error))
-        return 1
-    if trained.run.info.get("reason") == "stopped":
-        return 130
-    if os.environ.get("RANK", "0") == "0":
-        path = shlex.quote(str(trained.path))
-        print("\n".join([*_what_next(trained.name, path), f"watch it:  metarl watch {path}"]))
-    return 0
-
-
-def _what_next(agent: str, path: str) -> list[str]:
+def _what_next(trained: Any, path: str) -> list[str]:
     """How a run can be judged and filmed: only meta-policies have a before and an after."""
+    agent = trained.name
     if agent == "self-play":
         match = f"metarl match {path} zero-ant"
         return [f"judge it:  {match}", f"film it:   {match} --rounds 3 --out clip.mp4"]

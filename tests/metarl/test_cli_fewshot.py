@@ -124,9 +124,13 @@ def test_resume_is_handed_over(calls):
     assert calls.found == [(("runs/x",), {"episodes": 5, "quiet": False})]
 
 
-def test_an_interrupted_training_ends_with_130_and_the_command_to_go_on(calls, capsys):
+def test_an_interrupted_training_ends_with_130_and_the_command_to_go_on_is_said_once(calls, capsys):
     calls.run.run.info["reason"] = "stopped"
-    assert cli.main(["fewshot", "train", "prototypical", "--data", "strokes"]) == 130
+    calls.run.run.resume_command = "metarl fewshot train --resume 'runs/x y'"
+    words = ["fewshot", "train", "prototypical", "--data", "strokes"]
+    assert cli.main(words) == 130
+    assert capsys.readouterr().out == ""  # the training itself has said it
+    assert cli.main([*words, "--quiet"]) == 130
     assert "metarl fewshot train --resume 'runs/x y'" in capsys.readouterr().out
 
 
@@ -170,7 +174,7 @@ def test_configs_of_others_are_refused(tmp_path, capsys):
     assert "is a config of 'nearest-centroid'" in capsys.readouterr().err
     agents = Run.create(tmp_path, "metarl/CheetahDir-v0", "promp", 0, {"agent": "promp", "experiment": {}})
     assert cli.main(["fewshot", "train", "--config", str(agents.path)]) == 2
-    assert "not the config of a few-shot run" in capsys.readouterr().err
+    assert "has no method, experiment and config" in capsys.readouterr().err
     assert cli.main(["fewshot", "evaluate", str(agents.path)]) == 2
     assert "is a run of an agent" in capsys.readouterr().err
 
