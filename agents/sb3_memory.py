@@ -4,6 +4,7 @@ Legend: T lifetimes side by side, E episodes, H time steps of an episode, D obse
 """
 
 import math
+from contextlib import closing
 from typing import Any
 
 import gymnasium
@@ -29,6 +30,7 @@ from metarl.agents.sb3_training import (
     divergence_named,
     has_lifetimes,
     ready,
+    settings_of,
 )
 from metarl.training import Batch
 
@@ -93,15 +95,8 @@ class MemoryTraining:
             RecurrentPPO(
                 SequencePolicy,
                 ScaledRewards(self._lifetimes_env, config.reward_scale),
-                learning_rate=config.lr,
+                **settings_of(config, experiment.seed, device),
                 n_steps=len(first[0]) * self.env.horizon,
-                batch_size=config.batch_size,
-                n_epochs=config.epochs,
-                gamma=config.discount,
-                gae_lambda=config.gae_lambda,
-                clip_range=config.clip,
-                target_kl=config.target_kl,
-                ent_coef=config.entropy,
                 policy_kwargs={
                     "net_arch": [],
                     "log_std_init": math.log(config.initial_std),
@@ -113,8 +108,6 @@ class MemoryTraining:
                     "share_features_extractor": False,
                     "lstm_hidden_size": config.memory,
                 },
-                seed=experiment.seed % 2**32,
-                device=device,
             ),
             config.initial_action,
         )
@@ -184,18 +177,17 @@ class MemoryTraining:
         T, E = len(lifetimes), len(lifetimes[0])
         seeds = episode_seeds(rng, T, E)
         torch.manual_seed(int(rng.integers(2**31)))
-        env = self._make_env(T)
-        env.begin(lifetimes, seeds)
-        actions = np.zeros((T, E, env.env.horizon, *env.action_space.shape), dtype=np.float32)
-        obs, state, start = env.reset(), None, np.ones(T, dtype=bool)
-        while np.isnan(env.returns).any():
-            action, state = self.model.predict(obs, state, start)
-            living = np.flatnonzero(np.isnan(env.returns[:, -1]))
-            if keep_actions:
-                actions[living, env.episode[living], env.elapsed[living]] = action[living]
-            obs, _, start, _ = env.step(action)
-        env.close()
-        return Lives(env.returns, env.measures(), actions if keep_actions else None)
+        with closing(self._make_env(T)) as env:
+            env.begin(lifetimes, seeds)
+            actions = np.zeros((T, E, env.env.horizon, *env.action_space.shape), dtype=np.float32)
+            obs, state, start = env.reset(), None, np.ones(T, dtype=bool)
+            while np.isnan(env.returns).any():
+                action, state = self.model.predict(obs, state, start)
+                living = np.flatnonzero(np.isnan(env.returns[:, -1]))
+                if keep_actions:
+                    actions[living, env.episode[living], env.elapsed[living]] = action[living]
+                obs, _, start, _ = env.step(action)
+            return Lives(env.returns, env.measures(), actions if keep_actions else None)
 
     def returns_after_adapting(
         self,

@@ -1,6 +1,7 @@
 """Stable-Baselines3's PPO inside the suite's training loop, and in lifetimes."""
 
 import math
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from metarl.agents.sb3_training import (
     draw_episodes,
     has_lifetimes,
     ready,
+    settings_of,
 )
 from metarl.agents.sources import is_gait
 from metarl.training import Batch
@@ -63,22 +65,13 @@ class PPOTraining:
             PPO(
                 "MlpPolicy",
                 self._sb3_env,
-                learning_rate=config.lr,
+                **settings_of(config, experiment.seed, device),
                 n_steps=self.env.horizon,
-                batch_size=config.batch_size,
-                n_epochs=config.epochs,
-                gamma=config.discount,
-                gae_lambda=config.gae_lambda,
-                clip_range=config.clip,
-                target_kl=config.target_kl,
-                ent_coef=config.entropy,
                 policy_kwargs={
                     "net_arch": list(config.hidden),
                     "features_extractor_class": Whitened,
                     "log_std_init": math.log(config.initial_std),
                 },
-                seed=experiment.seed % 2**32,
-                device=device,
             ),
             config.initial_action,
         )
@@ -146,18 +139,17 @@ class PPOTraining:
             Shape (tasks, 1), whatever `inner_steps` is.
         """
         trajectories = trajectories or self.trajectories
-        env = self._make_env(len(tasks) * trajectories)
-        torch.manual_seed(int(rng.integers(2**31)))
-        obs, _ = env.reset(
-            seed=int(rng.integers(2**31)),
-            options={"tasks": [task for task in tasks for _ in range(trajectories)]},
-        )
-        total = np.zeros(env.num_envs)
-        for _ in range(env.horizon):
-            action, _ = self.model.predict(obs)
-            obs, reward, terminated, truncated, _ = env.step(action)
-            total += reward
-            if (terminated | truncated).all():
-                break
-        env.close()
+        with closing(self._make_env(len(tasks) * trajectories)) as env:
+            torch.manual_seed(int(rng.integers(2**31)))
+            obs, _ = env.reset(
+                seed=int(rng.integers(2**31)),
+                options={"tasks": [task for task in tasks for _ in range(trajectories)]},
+            )
+            total = np.zeros(env.num_envs)
+            for _ in range(env.horizon):
+                action, _ = self.model.predict(obs)
+                obs, reward, terminated, truncated, _ = env.step(action)
+                total += reward
+                if (terminated | truncated).all():
+                    break
         return total.reshape(len(tasks), trajectories).mean(-1, keepdims=True)

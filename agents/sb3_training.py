@@ -73,6 +73,28 @@ class Whitened(BaseFeaturesExtractor):
         return self.normalizer(observations)
 
 
+def settings_of(config: Any, seed: int, device: str | torch.device) -> dict[str, Any]:
+    """What every learner is told, as Stable-Baselines3 names it.
+
+    Args:
+        config: Of PPO, with memory or without.
+        seed: Of the experiment.
+        device: Where it learns.
+    """
+    return {
+        "learning_rate": config.lr,
+        "batch_size": config.batch_size,
+        "n_epochs": config.epochs,
+        "gamma": config.discount,
+        "gae_lambda": config.gae_lambda,
+        "clip_range": config.clip,
+        "target_kl": config.target_kl,
+        "ent_coef": config.entropy,
+        "seed": seed % 2**32,
+        "device": device,
+    }
+
+
 @contextmanager
 def divergence_named() -> Iterator[None]:
     """Says what diverged where torch refuses a distribution whose mean or standard deviation is no number.

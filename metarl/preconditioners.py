@@ -133,8 +133,10 @@ class Geodesic:
 
     The base rule's step S moves W, flattened to (O, I K), to exp(-skew(S W')) W where O is at most I K, else to
     W exp(-skew(W' S)); skew(A) = (A - A') / 2. To first order that is the part of S that keeps W' W or W W' as it is: if
-    W has orthonormal rows (or columns), the projection of S on the directions that turn it. Tensors with one axis or none
-    take the base rule's step. The idea of an update on a Lie group as surveys name it, in its plainest form; no paper's.
+    W has orthonormal rows (or columns), the projection of S on the directions that turn it. A single row or column moves
+    likewise, as a point on a sphere: by 2 skew on its longer side, as one number cannot turn. Tensors with one axis or
+    none take the base rule's step. The idea of an update on a Lie group as surveys name it, in its plainest form; no
+    paper's.
     """
 
     base: UpdateRule = field(default_factory=SGD)
@@ -164,10 +166,12 @@ class Geodesic:
 def _turned(weight: Tensor, by: Tensor) -> Tensor:
     """A weight moved by a step along the group's geodesic."""
     matrix, step = weight.flatten(1), by.flatten(1)
-    wide = matrix.shape[0] <= matrix.shape[1]
-    product = step @ matrix.mT if wide else matrix.mT @ step
-    turn = torch.linalg.matrix_exp((product.mT - product) / 2)
-    return (turn @ matrix if wide else matrix @ turn).view(weight.shape)
+    rows, columns = matrix.shape
+    single = min(rows, columns) == 1
+    left = rows > columns if single else rows <= columns
+    product = step @ matrix.mT if left else matrix.mT @ step
+    turn = torch.linalg.matrix_exp((product.mT - product) / (1 if single else 2))
+    return (turn @ matrix if left else matrix @ turn).view(weight.shape)
 
 
 def _as_layer(value: Tensor) -> Tensor:

@@ -35,6 +35,19 @@ def cosine_similarities(queries: Tensor, centres: Tensor) -> Tensor:
     return F.normalize(queries, dim=-1) @ F.normalize(centres, dim=-1).mT
 
 
+def members(labels: Tensor, way: int) -> Tensor:
+    """Which rows belong to which class (vmap refuses `F.one_hot` on a GPU).
+
+    Args:
+        labels: int64 in [0, W), (N,).
+        way: W.
+
+    Returns:
+        Booleans (W, N).
+    """
+    return labels == torch.arange(way, device=labels.device).unsqueeze(1)
+
+
 def class_means(features: Tensor, labels: Tensor, way: int) -> Tensor:
     """The mean of each class, which may have any number of rows; zeros for a class without one.
 
@@ -46,5 +59,5 @@ def class_means(features: Tensor, labels: Tensor, way: int) -> Tensor:
     Returns:
         (W, D).
     """
-    members = (labels.unsqueeze(0) == torch.arange(way, device=labels.device).unsqueeze(1)).to(features.dtype)
-    return members @ features / members.sum(1, keepdim=True).clamp_min(1)
+    weights = members(labels, way).to(features.dtype)
+    return weights @ features / weights.sum(1, keepdim=True).clamp_min(1)

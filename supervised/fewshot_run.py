@@ -1,11 +1,12 @@
 """A trained few-shot method and its folder: evaluate it, ask it, plot it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from metarl import checkpoints, devices, distributed, plots
 from metarl.configs import write_json
@@ -75,6 +76,22 @@ class FewShotRun:
             training.estimate_running()
         known = {"state": "newest", "steps": state["steps"]}
         return model, known if self.is_regression else {**known, "validation_accuracy": None}
+
+    def trained_parameters(self, backbone: bool = False) -> Mapping[str, Tensor]:
+        """Those of the best state in validation, or else of the newest; no data are needed.
+
+        Args:
+            backbone: The network from images to features, `net.*`, is to be as the method uses it.
+        """
+        model = built(self.run.config, self.experiment, self.config, torch.device("cpu"))
+        best = best_path(self.run)
+        if best.with_name("best.json").exists():
+            tensors = checkpoints.under("method", checkpoints.load(best)[0])
+        else:
+            tensors = checkpoints.under("module.method", checkpoints.load(self.run.newest_checkpoint())[0])
+        checkpoints.load_module(model.module, tensors)
+        params = dict(model.module.named_parameters())
+        return model.backbone(params) if backbone and model.backbone is not None else params
 
     def _validated(self, path: Path, device: torch.device, config: Any) -> tuple[Method, dict[str, Any]]:
         """The method with a state that was kept for its validation."""
@@ -221,8 +238,12 @@ class FewShotRun:
         """The configuration with so many inner steps in testing; the run's own for None."""
         if number is None:
             return self.config
+        if hasattr(self.config, "test_steps"):
+            return replace(self.config, test_steps=number)
         if not isinstance(inner := getattr(self.config, "inner", None), InnerLoop):
-            raise ValueError(f"{self.name} takes no inner steps; leave out steps={number}")
+            raise ValueError(
+                f"{self.name} takes no inner steps, or as many as in training; leave out steps={number}"
+            )
         if getattr(self.config, "test", None) == "nil":
             raise ValueError(f"test='nil' takes no inner steps in testing; leave out steps={number}")
         return replace(self.config, inner=replace(inner, test_steps=number))

@@ -129,6 +129,19 @@ def patterns_of(adapted: str, params: Params) -> tuple[str, ...]:
     return ("net.*", "head.*") if whole else ("head.*",)
 
 
+def check_layers_adapt(learner: Learner, inner: InnerLoop, method: str) -> None:
+    """Refuse a method that changes how layers adapt where none does.
+
+    Raises:
+        ValueError: The inner loop changes the head alone, or the network has no layers.
+    """
+    if inner.adapted == "head" or all(each.dim() < 2 for each in learner.module.net.parameters()):
+        raise ValueError(
+            f"{method} is about layers of the network, and only the head would adapt: expected inner.adapted='all' and a "
+            "network with layers (--backbone.name mlp for features), or the method maml or anil"
+        )
+
+
 def sgd(inner: InnerLoop, head_lr: float | None = None) -> SGD:
     """The update rule with fixed step sizes, see `head_rate`."""
     return SGD(inner.lr, inner.clip, "value", head_rate(head_lr))

@@ -4,12 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from metarl.runs import Run
 from metarl.supervised.experiment import StartWith
 from metarl.supervised.fewshot_run import FewShotRun
-from metarl.supervised.methods.maml_plus_plus import StepNorms
 from metarl.supervised.methods.method import Method
 
 BACKBONE = "net."
@@ -27,8 +25,8 @@ def start_from(path: str | Path, method: Method, config: Any, which: StartWith =
         path: The run's folder.
         method: Its parameters are changed, in place.
         config: The method's.
-        which: "all", or "backbone": those of the network from images to features, whatever comes after it. Of what
-            MAML++ has for every inner step, the last step's is taken, and all steps start alike.
+        which: "all", or "backbone": those of the network from images to features, whatever comes after it, as the run's
+            method uses it: with MTL's scales and shifts, and the norms of MAML++'s last inner step.
 
     Raises:
         ValueError: The folder holds no run, the backbone is another or has no parameters to start with, or a parameter is
@@ -39,7 +37,7 @@ def start_from(path: str | Path, method: Method, config: Any, which: StartWith =
         raise ValueError(
             f"{path} has another backbone: {source.config.backbone}, expected {config.backbone}; set --backbone.* alike"
         )
-    known = _parameters(source.method(torch.device("cpu"))[0].module, which)
+    known = source.trained_parameters(which == "backbone")
     wanted = dict(method.module.named_parameters())
     if which == "backbone":
         wanted = {name: each for name, each in wanted.items() if name.startswith(BACKBONE)}
@@ -60,19 +58,5 @@ def start_from(path: str | Path, method: Method, config: Any, which: StartWith =
         )
     for name, each in wanted.items():
         each.copy_(known[name])
-    norms = _step_norms(method.module)
-    if which == "backbone" and norms is not None:
-        norms.start_as(method.module.get_submodule("net"))
-
-
-def _parameters(module: nn.Module, which: StartWith) -> dict[str, Tensor]:
-    """Those to start with; a backbone has the norms of the last inner step, where every step has its own."""
-    found: dict[str, Tensor] = dict(module.named_parameters())
-    norms = _step_norms(module)
-    return norms.at(found, len(norms.layers)) if which == "backbone" and norms is not None else found
-
-
-def _step_norms(module: nn.Module) -> StepNorms | None:
-    """What MAML++ has for every inner step."""
-    norms = getattr(module, "norms", None)
-    return norms if isinstance(norms, StepNorms) else None
+    if which == "backbone" and method.started is not None:
+        method.started()

@@ -74,6 +74,7 @@ class FewShotTraining:
         self.updates = number_of_updates(experiment, training)
         self.stage_ends = stage_ends(method.stages, self.updates)
         self.sampler = training_sampler(train, training, experiment.way, experiment.shot)
+        self._averages_first = bool(method.needs_start) or training.statistics == "running"
         self._graphed = GraphedLoss(self._at)
 
     def collect(self, rng: np.random.Generator) -> Batch:
@@ -81,7 +82,7 @@ class FewShotTraining:
         done = int(self.module.updates)
         stage = sum(done >= end for end in self.stage_ends)
         draw = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        if done in self.stage_ends:  # what follows may look at images by them
+        if done in self.stage_ends or (not done and self._averages_first):  # what follows may look by them
             self.estimate_running()
         if stage < len(self.method.stages):
             data = self.method.stages[stage].draw(self.train, draw, min(done / self.updates, 1 - 1e-9))

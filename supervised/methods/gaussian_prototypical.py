@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metarl.supervised.backbones import backbone
-from metarl.supervised.distances import class_means
+from metarl.supervised.distances import class_means, members
 from metarl.supervised.episode_stage import prepared_stage
 from metarl.supervised.episodes import Episode
 from metarl.supervised.methods.config import Statistics
@@ -79,8 +79,7 @@ def gaussians(features: Tensor, certainty: Tensor, labels: Tensor, way: int) -> 
         (W, D) and (W, V).
     """
     centres = class_means(certainty * features, labels, way) / class_means(certainty, labels, way)
-    members = torch.arange(way, device=labels.device).unsqueeze(1) == labels
-    return centres, members.to(certainty.dtype) @ certainty
+    return centres, members(labels, way).to(certainty.dtype) @ certainty
 
 
 def distances(queries: Tensor, centres: Tensor, certainties: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ Differences from MAML's paper: those of `metarl.supervised.methods.maml`.
 from torch import nn
 
 from metarl.preconditioners import Geodesic
-from metarl.supervised.inner_loop import gradient_method, learner_of, sgd
+from metarl.supervised.inner_loop import check_layers_adapt, gradient_method, learner_of, sgd
 from metarl.supervised.methods.method import Method
 from metarl.supervised.presets.geodesic import Config
 
@@ -27,6 +27,7 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         shot: Support images of each class (not needed).
     """
     network = learner_of(config, image, classes, way)
+    check_layers_adapt(network, config.inner, "geodesic")
     for value in network.module.net.parameters():
         if value.dim() > 1:
             nn.init.orthogonal_(value)

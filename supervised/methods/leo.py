@@ -48,6 +48,11 @@ from metarl.transforms import stateless
 from metarl.update_rules import LearnedSGD, register
 
 RULE = LearnedSGD(per="parameter", shared_over_steps=True)
+NEEDS_START = (
+    "pretraining.share=0 with frozen=True leaves the network as it is drawn, untrained: expected a share of the training "
+    "(--pretraining.share 0.5), a run with this backbone (--start-from RUN --start-with backbone), --no-frozen, or data "
+    "that are features already (--backbone.name identity)"
+)
 
 
 def build(config: Config, image: tuple[int, int, int], classes: int, way: int, shot: int) -> Method:
@@ -66,7 +71,8 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
     module.codec = Codec(size, config.latent, config.hidden)
     rule = replace(RULE, lr_for={"code": config.latent_lr, "weights": config.finetuning_lr})
     register(module, rule.init({"code": torch.zeros(config.latent), "weights": torch.zeros(size)}, 1))
-    if config.pretraining:
+    first = config.pretraining
+    if first.share:
         module.head = nn.Linear(size, classes)
     net = stateless(module.net, "net.")
 
@@ -82,22 +88,18 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
         scores = scores_of(query, fast["weights"])
         return F.cross_entropy(scores, episode.query_labels), scores
 
-    if config.frozen and not config.pretraining and list(module.net.parameters()):
-        raise ValueError(
-            "pretraining=0 with frozen=True leaves the network as it is drawn, untrained: expected a share of the "
-            "training (--pretraining 0.5), --no-frozen, or data that are features already (--backbone.name identity)"
-        )
-    stage = _latent_stage(config, features, size, way, shot)
-    if not config.pretraining:
-        return Method(module, task, (stage,), embeds=True)
+    fixed = config.frozen and bool(list(module.net.parameters()))
+    stage = _latent_stage(
+        config, features, size, way, shot, "running" if fixed else config.training.statistics
+    )
+    if not first.share:
+        return Method(module, task, (stage,), embeds=True, needs_start=NEEDS_START if fixed else "")
     if config.backbone.name == "identity":
         raise ValueError(
-            "a network without parameters cannot be pre-trained; expected pretraining=0, got "
-            f"{config.pretraining}"
+            f"a network without parameters cannot be pre-trained; expected pretraining.share=0, got {first.share}"
         )
-    first = classification_stage(net, config.batch, config.augment, config.pretraining)
-    first = replace(first, trains=("net.*", "head.*"), optimizer=config.classification)
-    return Method(module, task, (first, stage), embeds=True)
+    classification = classification_stage(net, first.batch, first.augment, first.share, first.as_training())
+    return Method(module, task, (classification, stage), embeds=True)
 
 
 def inner_loop(
@@ -161,15 +163,17 @@ def penalties(config: Config, params: Params, fast: Params, spread: Spread) -> T
 
 
 def _latent_stage(
-    config: Config, features: Callable[..., tuple[Tensor, Tensor]], size: int, way: int, shot: int
+    config: Config,
+    features: Callable[..., tuple[Tensor, Tensor]],
+    size: int,
+    way: int,
+    shot: int,
+    statistics: Statistics,
 ) -> Stage:
     """Training on episodes, with noise.
 
-    A network that was trained before and is frozen gives the same features as in testing: by the averages that hold when
-    this part begins.
+    A network that is frozen gives the same features as in testing: by the averages that hold when this part begins.
     """
-    fixed = config.frozen and config.pretraining > 0
-    statistics: Statistics = "running" if fixed else config.training.statistics
 
     def prepare(episodes: Episode, generator: torch.Generator) -> tuple[Episode, Noise]:
         (tasks, number), way = episodes.support_labels.shape, episodes.way
@@ -198,6 +202,6 @@ def _latent_stage(
         loss = F.cross_entropy(scores, episode.query_labels) + penalties(config, params, fast, spread)
         return loss, {"accuracy": accuracy_of(scores.detach(), episode)}
 
-    stage = prepared_stage(config.training, way, shot, prepare, one, 1 - config.pretraining)
+    stage = prepared_stage(config.training, way, shot, prepare, one, 1 - config.pretraining.share)
     trains = ("codec.*", "rule.*") if config.frozen else ("net.*", "codec.*", "rule.*")
     return replace(stage, trains=trains, optimizer=config.training)

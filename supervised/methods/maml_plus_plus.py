@@ -115,11 +115,14 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         return losses.mean(), {name: each.mean() for name, each in metrics.items()}
 
     task, test = (partial(_last, network, rule, each) for each in (inner, in_testing(inner)))
+    norms = module.norms
     return Method(
         module,
         task,
         (episode_stage(config.training, way, shot, loss, schedule=partial(schedule, config)),),
         test,
+        backbone=partial(norms.at, step=inner.steps),
+        started=partial(norms.start_as, module.net),
     )
 
 

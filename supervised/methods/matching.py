@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from metarl.nn import LSTMCell, lstm
 from metarl.supervised.backbones import backbone
+from metarl.supervised.distances import members
 from metarl.supervised.episodes import Episode
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method, Params
@@ -114,6 +115,5 @@ def log_attention(weights: Tensor, labels: Tensor, way: int) -> Tensor:
     Returns:
         (M, W); a class without images gets next to none.
     """
-    members = labels.unsqueeze(0) == torch.arange(way, device=labels.device).unsqueeze(1)
     logs = weights.log_softmax(-1).unsqueeze(1)
-    return logs.masked_fill(~members, torch.finfo(weights.dtype).min).logsumexp(-1)
+    return logs.masked_fill(~members(labels, way), torch.finfo(weights.dtype).min).logsumexp(-1)

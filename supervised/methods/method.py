@@ -48,6 +48,9 @@ class Method:
         embeds: Whether the task looks at images through `normalisation.embed` and in no other way. Features that are
             known already may then stand in for images in judging, which is many times as fast.
         needs_start: Why it is of no use to train it from fresh parameters, and what to do; empty where it is of use.
+        backbone: Where the network from images to features is not `net.*` as it stands: from all params to those with
+            `net.*` as they are used.
+        started: What else to do in place once `net.*` were taken from another run.
     """
 
     module: nn.Module
@@ -56,6 +59,8 @@ class Method:
     test: Task | None = None
     embeds: bool = False
     needs_start: str = ""
+    backbone: Callable[[Params], Params] | None = None
+    started: Callable[[], None] | None = None
 
     @property
     def tested(self) -> Task:

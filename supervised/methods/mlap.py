@@ -81,7 +81,17 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
     noise = torch.randn(config.test_steps, size, generator=torch.Generator().manual_seed(0))
     network.module.register_buffer("noise", noise, persistent=False)
     task = partial(fitted_task, network, config, tuple(weights))
-    return Method(network.module, task, (_stage(network, config, tuple(weights), way),))
+    stage = _stage(network, config, tuple(weights), way)
+
+    @torch.no_grad()
+    def started() -> None:
+        """Posteriors begin around the prior."""
+        for name, each in network.module.net.named_parameters():
+            network.module.get_parameter(f"posterior.mean.net.{name}").copy_(
+                each.expand(config.tasks, *each.shape)
+            )
+
+    return Method(network.module, task, (stage,), started=started)
 
 
 def prior_of(params: Params, names: tuple[str, ...]) -> Gaussians:

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from metarl import distributed
 from metarl.names import matching
 from metarl.supervised.classification import Labelled, classification_loss, draw_batch
+from metarl.supervised.distances import class_means
 from metarl.supervised.episode_stage import episode_stage
 from metarl.supervised.episodes import Episode
 from metarl.supervised.inner_loop import adapted, in_testing, learner, sgd, with_ways
@@ -110,8 +111,8 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
     test = partial(task, inner=in_testing(config.inner))
     second = _on_episodes(config, task, module.hard, way, shot)
     if not config.pretraining.share:
-        return Method(module, task, (second,), test, needs_start=NEEDS_START)
-    return Method(module, task, (_pretraining(config, network.features), second), test)
+        return Method(module, task, (second,), test, needs_start=NEEDS_START, backbone=transferred)
+    return Method(module, task, (_pretraining(config, network.features), second), test, backbone=transferred)
 
 
 def scale_and_shift(net: nn.Module) -> dict[str, Tensor]:
@@ -142,11 +143,10 @@ def transferred(params: Params) -> dict[str, Tensor]:
 
 def hardest(scores: Tensor, episode: Episode) -> Tensor:
     """The class with the lowest accuracy on the queries, as a number of the store; of equal ones, the least likely."""
-    labels, ways = episode.query_labels, torch.arange(episode.way, device=scores.device)
-    members = (labels.unsqueeze(1) == ways).to(scores.dtype)  # vmap refuses F.one_hot on a GPU
-    right = (scores.argmax(-1) == episode.query_labels).to(scores.dtype)
-    sure = scores.softmax(-1).gather(1, episode.query_labels.unsqueeze(1)).squeeze(1)
-    each = (right + 1e-3 * sure) @ members / members.sum(0)
+    labels = episode.query_labels
+    right = (scores.argmax(-1) == labels).to(scores.dtype)
+    sure = scores.softmax(-1).gather(1, labels.unsqueeze(1)).squeeze(1)
+    each = class_means((right + 1e-3 * sure).unsqueeze(1), labels, episode.way).squeeze(1)
     return episode.classes.gather(0, each.argmin().unsqueeze(0)).squeeze(0)
 
 

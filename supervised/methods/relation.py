@@ -30,7 +30,7 @@ from metarl.nn import BatchNorm, ConvBlock, conv2d, max_pool, normalise
 from metarl.nn.norms import BatchStatistics
 from metarl.supervised.backbones import backbone
 from metarl.supervised.backbones.residual import start_filters
-from metarl.supervised.distances import class_means
+from metarl.supervised.distances import class_means, members
 from metarl.supervised.episodes import Episode
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method, Params
@@ -162,7 +162,7 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
         raw = relations(partial(compare, params), whole, support, query, statistics)
         if config.loss == "cross-entropy":
             return F.cross_entropy(raw, episode.query_labels), raw
-        wanted = episode.query_labels.unsqueeze(1) == torch.arange(way, device=raw.device)
+        wanted = members(episode.query_labels, way).mT
         return (raw.sigmoid() - wanted.to(raw.dtype)).square().mean(), F.logsigmoid(raw)
 
     return Method(module, task, embeds=True)
@@ -170,8 +170,7 @@ def build(config: Config, image: tuple[int, int, int], classes: int, way: int, s
 
 def class_sums(features: Tensor, labels: Tensor, way: int) -> Tensor:
     """The sum of each class: features (N, D) and labels (N,) to (W, D)."""
-    members = labels.unsqueeze(0) == torch.arange(way, device=labels.device).unsqueeze(1)
-    return members.to(features.dtype) @ features
+    return members(labels, way).to(features.dtype) @ features
 
 
 def relations(

@@ -27,6 +27,7 @@ from metarl import distributed
 from metarl.supervised.augmentation import affine
 from metarl.supervised.backbones import backbone
 from metarl.supervised.class_store import ClassStore
+from metarl.supervised.distances import members
 from metarl.supervised.episodes import Episode
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method, Params, Stage
@@ -92,9 +93,9 @@ def class_scores(raw: Tensor, labels: Tensor, way: int) -> Tensor:
     Returns:
         (M, W); a class without images gets next to none.
     """
-    members = labels.unsqueeze(0) == torch.arange(way, device=labels.device).unsqueeze(1)
-    logs = F.logsigmoid(raw).unsqueeze(1).masked_fill(~members, torch.finfo(raw.dtype).min)
-    return logs.logsumexp(-1) - members.sum(1).clamp_min(1).to(raw.dtype).log()
+    own = members(labels, way)
+    logs = F.logsigmoid(raw).unsqueeze(1).masked_fill(~own, torch.finfo(raw.dtype).min)
+    return logs.logsumexp(-1) - own.sum(1).clamp_min(1).to(raw.dtype).log()
 
 
 def _loss_of_pairs(

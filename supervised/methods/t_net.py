@@ -18,7 +18,7 @@ from torch import Tensor
 
 from metarl.preconditioners import TNet
 from metarl.supervised.episode_stage import prepared_stage
-from metarl.supervised.inner_loop import gradient_method, learner_of, sgd
+from metarl.supervised.inner_loop import check_layers_adapt, gradient_method, learner_of, sgd
 from metarl.supervised.methods.method import Method, Params, Stage, Task
 from metarl.supervised.presets.t_net import Config
 from metarl.supervised.task_kinds import measure_of
@@ -38,6 +38,7 @@ def build(config: Config, image: tuple[int, ...], classes: int, way: int, shot: 
         shot: Support images of each class, in training unless the settings say otherwise.
     """
     network = learner_of(config, image, classes, way)
+    check_layers_adapt(network, config.inner, "t-net")
     rule = TNet(sgd(config.inner, config.head_lr), config.masked, config.temperature, plain=("head.*",))
     method = gradient_method(network, rule, config.inner)
     if not config.masked:

@@ -3,10 +3,15 @@
 from dataclasses import dataclass, field
 
 from metarl.configs import refuse_below
-from metarl.supervised.datasets import holds_features
-from metarl.supervised.methods.config import Augment, Backbone, EpisodicTraining
-from metarl.supervised.presets import classifier_baseline
-from metarl.supervised.presets.classifier_baseline import augment_for, backbone_for
+from metarl.supervised.datasets import characters, holds_features
+from metarl.supervised.methods.config import Backbone, EpisodicTraining
+from metarl.supervised.presets.classifier_baseline import (
+    OPTIMISERS,
+    augment_for,
+    backbone_for,
+    milestones_for,
+)
+from metarl.supervised.presets.pretraining import Pretraining
 
 
 def _training(lr: float) -> EpisodicTraining:
@@ -21,16 +26,13 @@ class Config:
     """Network from images to features."""
     training: EpisodicTraining = field(default_factory=lambda: _training(2.739e-4))
     """Episodes and optimiser."""
-    pretraining: float = 0.5
-    """Share of the training in which the network learns to classify all training classes; 0 for none."""
-    classification: EpisodicTraining = field(default_factory=lambda: classifier_baseline.Config().training)
-    """Optimiser of this first part."""
+    pretraining: Pretraining = field(
+        default_factory=lambda: Pretraining(decay=0.1, milestones=(0.9,), **OPTIMISERS[True])
+    )
+    """First part, in which the network learns to classify all training classes; `share` 0 for none."""
     frozen: bool = True
-    """Whether episodes leave the network as it is, as in the paper."""
-    batch: int = 128
-    """Images of an update of the first part."""
-    augment: Augment = "affine"
-    """Random changes of these images."""
+    """Whether episodes leave the network as it is, as in the paper. It then normalises by the averages that hold when
+    they begin, whatever `training.statistics` says."""
     latent: int = 64
     """Numbers of a class's code."""
     hidden: int = 128
@@ -55,7 +57,6 @@ class Config:
     """Factor of the squared correlations of the decoder's directions."""
 
     def __post_init__(self):
-        classifier_baseline.check(self.batch, self.augment, 1.0)
         refuse_below({"latent": 1, "hidden": 1, "steps": 0, "finetuning_steps": 0}, vars(self))
         for name in ("latent_lr", "finetuning_lr"):
             if not getattr(self, name) > 0:
@@ -63,9 +64,8 @@ class Config:
         for name in ("kl", "encoder_penalty", "l2", "orthogonality"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)}, expected 0 or more")
-        for name in ("pretraining", "dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}, expected a share from 0 to less than 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout}, expected a share from 0 to less than 1")
 
 
 PUBLISHED = {
@@ -94,9 +94,13 @@ def config_for(data: str, way: int, shot: int) -> Config:
     return Config(
         Backbone("identity") if supplied else backbone_for(data),
         _training(lr),
-        pretraining=0.0 if supplied else 0.5,
-        classification=classifier_baseline.config_for(data, way, shot).training,
-        augment=augment_for(data),
+        pretraining=Pretraining(
+            0.0 if supplied else 0.5,
+            augment=augment_for(data),
+            decay=0.1,
+            milestones=milestones_for(data),
+            **OPTIMISERS[characters(data)],
+        ),
         dropout=dropout,
         kl=kl,
         encoder_penalty=encoder_penalty,

@@ -27,7 +27,7 @@ class Config:
     """The inner loop."""
     zero_head: bool = False
     """Whether every inner loop starts from a head of zeros (the zeroing trick of Kao et al. 2022), whose rows are
-    all alike and fit any number of ways."""
+    all alike and fit any number of ways; but for Meta-SGD, whose step sizes differ from row to row."""
     head_lr: float | None = None
     """Inner step size of the head; unset, `inner.lr`, as for all other weights. Where step sizes are learned, it is the
     first value of the head's."""

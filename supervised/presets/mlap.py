@@ -44,6 +44,11 @@ class Config:
             raise ValueError(
                 f"training.augment={self.training.augment!r}, expected 'none': the bound holds for images as they are"
             )
+        if self.training.weight_decay:
+            raise ValueError(
+                f"training.weight_decay={self.training.weight_decay}, expected 0: the bound has its own penalty, and "
+                "what is trained are distributions of weights"
+            )
         refuse_below({"tasks": 2, "samples": 1, "test_steps": 0}, vars(self))
         if not 0 < self.delta < 1:
             raise ValueError(f"delta={self.delta}, expected a probability between 0 and 1")

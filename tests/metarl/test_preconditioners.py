@@ -121,6 +121,15 @@ def test_a_geodesic_stays_on_the_group(shape):
     assert (gram(params["w"]) - identity).abs().max() < 1e-10
 
 
+@pytest.mark.parametrize("shape", [(4, 1), (1, 4)])
+def test_a_single_row_or_column_turns_in_the_plane_of_itself_and_the_step(shape):
+    w, grad = orthogonal(*shape), draws(*shape, seed=3)
+    after = Geodesic(SGD(lr=0.5)).update({"w": w}, {"w": grad})["w"]
+    across = grad - (grad * w).sum() * w
+    angle = 0.5 * across.norm()  # of the great circle that the step's part across the vector points along
+    torch.testing.assert_close(after, torch.cos(angle) * w - torch.sin(angle) * across / across.norm())
+
+
 @pytest.mark.parametrize("shape", [(5, 5), (3, 7), (7, 3)])
 def test_its_first_order_is_the_gradient_projected_on_the_directions_that_turn(shape):
     w, grad = orthogonal(*shape), draws(*shape, seed=3)

@@ -7,8 +7,9 @@ import torch
 
 from metarl import checkpoints
 from metarl.commands import fewshot_train
-from metarl.supervised import building, preset, runs
+from metarl.supervised import building, fewshot_run, preset, runs
 from metarl.supervised.experiment import FewShotExperiment
+from metarl.supervised.methods.mtl import transferred
 from metarl.supervised.training import FewShotTraining
 from tests.supervised import front
 
@@ -185,6 +186,76 @@ def test_kernels_that_mtl_does_not_train_come_from_another_run(tmp_path):
     assert all(torch.equal(after[name], best(before)[name]) for name in kernels)
     assert kernels
     assert any(each.any() for name, each in after.items() if name.startswith("factors."))
+
+
+def test_the_backbone_of_mtl_goes_with_its_factors_and_shifts(tmp_path, first_parameters):
+    usual = preset("mtl", "strokes", 5, 1)
+    config = replace(
+        usual,
+        backbone=front.config().backbone,
+        training=replace(usual.training, tasks=2, query=2, lr=0.1),
+        pretraining=replace(usual.pretraining, batch=4),
+    )
+    before = runs.train("mtl", front.experiment(tmp_path, episodes=8), config, quiet=True)
+    experiment = front.experiment(tmp_path, start_from=str(before.path), start_with="backbone")
+    runs.train("prototypical", experiment, front.config(), quiet=True)
+    started, kept = first_parameters[-1], best(before)
+    used = transferred(kept)
+    assert all(torch.equal(each, used[name]) for name, each in started.items())
+    kernel = next(name for name in started if name.endswith("conv.weight"))
+    assert (started[kernel] - kept[kernel]).abs().max() > 1e-3
+
+
+def test_the_posteriors_of_mlap_start_around_the_backbone(tmp_path, first_parameters):
+    before = runs.train("prototypical", front.experiment(tmp_path), front.config(), quiet=True)
+    config = replace(
+        preset("mlap", "strokes", 5, 1), backbone=front.config().backbone, tasks=2, samples=1, test_steps=2
+    )
+    experiment = front.experiment(tmp_path, episodes=2, start_from=str(before.path), start_with="backbone")
+    run = runs.train("mlap", experiment, config, quiet=True)
+    judged = run.evaluate(episodes=2, steps=(0, 1)).judged
+    assert {each.steps for each in judged.values()} == {0, 1}
+    started, kept = first_parameters[-1], best(before)
+    names = [name for name in started if name.startswith("net.")]
+    assert names
+    for name in names:
+        assert torch.equal(started[name], kept[name])
+        assert all(torch.equal(row, kept[name]) for row in started[f"posterior.mean.{name}"])
+
+
+def test_leo_on_the_frozen_backbone_of_another_run(tmp_path):
+    net = replace(front.config().backbone, channels=32)
+    metric = replace(front.config(), backbone=net)
+    before = runs.train("prototypical", front.experiment(tmp_path), metric, quiet=True)
+    usual = preset("leo", "strokes", 5, 1)
+    config = replace(
+        usual,
+        backbone=net,
+        latent=4,
+        hidden=4,
+        training=replace(usual.training, tasks=2, query=2),
+        pretraining=replace(usual.pretraining, share=0.0),
+    )
+    experiment = front.experiment(tmp_path, episodes=4)
+    with pytest.raises(ValueError, match=r"as it is drawn, untrained.* --start-with backbone"):
+        runs.train("leo", experiment, config, quiet=True)
+    started = replace(experiment, start_from=str(before.path), start_with="backbone")
+    run = runs.train("leo", started, config, quiet=True)
+    after, kept = best(run), best(before)
+    names = [name for name in after if name.startswith("net.") and "running" not in name]
+    assert all(torch.equal(after[name], kept[name]) for name in names if name in kept)
+    with pytest.raises(ValueError, match=r"as many as in training; leave out steps=3"):
+        run.evaluate(episodes=2, steps=(3,))
+
+
+def test_a_run_without_validation_is_started_from_without_its_data(tmp_path, first_parameters, monkeypatch):
+    experiment = replace(front.experiment(tmp_path), evaluate_every=0)
+    before = runs.train("prototypical", experiment, front.config(), quiet=True)
+    (before.path / "checkpoints" / "best.json").unlink(missing_ok=True)
+    newest = checkpoints.under("module.method", checkpoints.load(before.run.newest_checkpoint())[0])
+    monkeypatch.setattr(fewshot_run, "load_split", lambda *args: 1 / 0)
+    started = before.trained_parameters()
+    assert all(torch.equal(each, newest[name]) for name, each in started.items())
 
 
 def test_what_to_start_with_needs_a_run_and_a_name_that_is_known():

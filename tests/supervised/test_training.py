@@ -254,6 +254,17 @@ def test_running_averages_are_estimated_before_a_validation_and_kept(tmp_path):
         assert not torch.equal(tensors[name], before[name]), name
 
 
+def test_training_by_running_averages_has_some_from_the_first_update_on(tmp_path):
+    algorithm = made(tmp_path, front.config(statistics="running"))
+    loss, _ = algorithm.loss(algorithm.collect(np.random.default_rng(0)).data)
+    assert loss.isfinite()
+    others = made(tmp_path, front.config(statistics="joint"))
+    others.collect(np.random.default_rng(0))
+    recorded = [name for name in dict(algorithm.module.named_buffers()) if name.endswith("recorded")]
+    assert all(algorithm.module.get_buffer(name) for name in recorded)
+    assert not any(others.module.get_buffer(name) for name in recorded)
+
+
 def test_the_loss_of_several_tasks_is_the_mean_of_single_ones(tmp_path):
     algorithm = made(tmp_path)
     batch = algorithm.collect(np.random.default_rng(0))

@@ -22,6 +22,7 @@ from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.latent_codes import scores_of
 from metarl.supervised.methods import build
 from metarl.supervised.methods.leo import inner_loop
+from metarl.supervised.presets.pretraining import Pretraining
 
 TABLE = np.arange(15, dtype=np.float32).reshape(5, 3) - 4
 CLASSES = ["n02", "n01", "n02", "n01", "n02"]
@@ -211,9 +212,9 @@ def folder(tmp_path):
 
 
 def test_leo_has_no_network_where_features_are_supplied(folder):
-    assert preset("leo", "mini-imagenet").pretraining == 0.5
+    assert preset("leo", "mini-imagenet").pretraining.share == 0.5
     config = preset("leo", str(folder))
-    assert (config.backbone.name, config.pretraining) == ("identity", 0.0)
+    assert (config.backbone.name, config.pretraining.share) == ("identity", 0.0)
     store = load(str(folder), "train")
     torch.manual_seed(0)
     method = build("leo", config, store.image, store.num_classes, 3, 2)
@@ -231,15 +232,15 @@ def test_leo_has_no_network_where_features_are_supplied(folder):
 
 def test_a_network_that_is_none_is_not_pre_trained(folder):
     config = preset("leo", str(folder))
-    with pytest.raises(ValueError, match=r"pretraining=0, got 0\.5"):
-        build("leo", type(config)(config.backbone, pretraining=0.5), (6, 1, 1), 8, 3, 1)
+    with pytest.raises(ValueError, match=r"pretraining.share=0, got 0\.5"):
+        build("leo", type(config)(config.backbone, pretraining=Pretraining(0.5)), (6, 1, 1), 8, 3, 1)
 
 
 @pytest.mark.parametrize("name", ["points", "omniglot-features"])
 def test_features_are_never_changed_like_images(folder, name, tmp_path):
     folder = folder.rename(folder.with_name(name))
-    assert preset("leo", str(folder)).augment == preset("classifier-baseline", str(folder)).augment == "none"
-    for method in ("mtl", "meta-baseline"):
+    assert preset("classifier-baseline", str(folder)).augment == "none"
+    for method in ("leo", "mtl", "meta-baseline"):
         assert preset(method, str(folder)).pretraining.augment == "none"
     store = load(str(folder), "train")
     generator = torch.Generator().manual_seed(0)
@@ -301,7 +302,7 @@ def test_splits_of_different_widths_are_refused(folder, tmp_path):
 
 @pytest.mark.parametrize(
     "method",
-    ["maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "meta-curvature", "t-net", "meta-lstm"],
+    ["maml", "fomaml", "reptile", "anil", "meta-sgd", "maml++", "meta-curvature", "meta-lstm"],
 )
 def test_a_network_without_parameters_leaves_the_head_to_adapt(folder, method):
     store = load(str(folder), "train")
@@ -319,6 +320,20 @@ def test_a_network_without_parameters_leaves_the_head_to_adapt(folder, method):
     assert scores.shape == (6, 3)
     (gradient,) = torch.autograd.grad(loss, [params["head.weight"]])
     assert gradient.abs().max() > 0
+
+
+@pytest.mark.parametrize("method", ["t-net", "geodesic"])
+def test_methods_about_layers_refuse_a_network_without(folder, method):
+    store = load(str(folder), "train")
+    config = preset(method, "omniglot", 3, 2)
+    none = replace(config, backbone=replace(config.backbone, name="identity"))
+    with pytest.raises(ValueError, match=f"{method} is about layers.*--backbone.name mlp"):
+        build(method, none, store.image, store.num_classes, 3, 2)
+    head = replace(config, inner=replace(config.inner, adapted="head"))
+    with pytest.raises(ValueError, match="only the head would adapt"):
+        build(method, head, (1, 28, 28), 8, 3, 2)
+    layers = replace(config, backbone=replace(config.backbone, name="mlp"))
+    assert build(method, layers, store.image, store.num_classes, 3, 2)
 
 
 def test_methods_made_of_convolutions_say_so(folder):

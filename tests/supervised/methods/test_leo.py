@@ -18,6 +18,7 @@ from metarl.supervised.latent_codes import (
     scores_of,
 )
 from metarl.supervised.methods.leo import inner_loop, penalties
+from metarl.supervised.presets.pretraining import Pretraining
 from metarl.supervised.training import optimizer_of
 from metarl.tasks import over_tasks
 from tests.supervised.methods.smooth import (
@@ -34,7 +35,14 @@ from tests.supervised.methods.smooth import (
     store,
 )
 
-SMALL = {"latent": 3, "hidden": 5, "steps": 2, "finetuning_steps": 2, "batch": 4, "orthogonality": 0.3}
+SMALL = {
+    "latent": 3,
+    "hidden": 5,
+    "steps": 2,
+    "finetuning_steps": 2,
+    "pretraining": Pretraining(batch=4),
+    "orthogonality": 0.3,
+}
 
 
 def small(**changes):
@@ -287,7 +295,10 @@ def test_wrong_settings_are_refused(wrong):
         small(**wrong)
 
 
-def test_a_frozen_network_that_nothing_trains_is_refused():
-    with pytest.raises(ValueError, match="pretraining=0 with frozen=True leaves the network as it is drawn"):
-        made(small(pretraining=0.0, frozen=True), "leo")
-    made(small(pretraining=0.0, frozen=False), "leo")
+def test_a_frozen_network_that_nothing_trains_needs_a_start():
+    none = Pretraining(share=0.0)
+    assert (
+        "frozen=True leaves the network as it is drawn" in made(small(pretraining=none), "leo")[0].needs_start
+    )
+    assert not made(small(pretraining=none, frozen=False), "leo")[0].needs_start
+    assert not made(small(), "leo")[0].needs_start

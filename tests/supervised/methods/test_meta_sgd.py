@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from tests.supervised.methods.smooth import (
-    WAY,
     assert_slope,
     config_of,
     episode,
@@ -66,4 +65,3 @@ def test_step_sizes_of_the_head_follow_the_ways():
     with torch.no_grad():
         expected = method.task({**params, **fewer}, two, "transductive")[1]
         torch.testing.assert_close(method.task(params, two, "transductive")[1], expected)
-    assert WAY == 3

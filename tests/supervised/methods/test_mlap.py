@@ -158,3 +158,8 @@ def test_wrong_settings_are_refused(wrong):
 def test_tasks_that_a_bound_is_of_are_not_augmented():
     with pytest.raises(ValueError, match=r"training\.augment='affine', expected 'none'"):
         Config(training=EpisodicTraining(augment="affine"))
+
+
+def test_weights_that_have_distributions_do_not_decay():
+    with pytest.raises(ValueError, match=r"weight_decay=0\.1, expected 0"):
+        Config(training=EpisodicTraining(weight_decay=0.1))
