@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from metarl.plots import markdown_table
 from metarl.statistics import interquartile_mean, stratified_bootstrap
+from metarl.tables import markdown_table
 from metarl.videos import task_text
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from metarl.configs import differences, read_json
 from metarl.names import unknown
-from metarl.plots import markdown_table
 from metarl.statistics import stratified_means
+from metarl.tables import markdown_table
 
 ALL = "all"
 """The group of all lifetimes together."""

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from origin import machine, pretrained_by, source
 
-from metarl.plots import markdown_table
 from metarl.supervised.benchmark_table import published, published_for
 from metarl.supervised.methods.config import TRANSDUCTIVE
+from metarl.tables import markdown_table
 
 
 def mlap(found: list[Mapping[str, Any]]) -> str:

@@ -12,8 +12,9 @@ from origin import machine, source
 from metarl.agents.games import by_quarters, episodes_per_round
 from metarl.agents.lifetime_evaluation import ALL, LifetimeEvaluation, of_json, summary
 from metarl.agents.lifetime_evaluation import table as lifetimes_table
-from metarl.plots import draw_curves, markdown_table, summarised
+from metarl.plots import draw_curves, summarised
 from metarl.statistics import interquartile_mean, stratified_bootstrap
+from metarl.tables import markdown_table
 from metarl.videos import task_text
 
 ROOT = Path(__file__).parents[1]

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from metarl.configs import write_json
 from metarl.meta_optimizers import GradientSteps
 from metarl.nn import MLP, ConvBlock, stateless
-from metarl.plots import markdown_table
 from metarl.provenance import measurement
 from metarl.supervised.datasets.strokes import drawings
 from metarl.supervised.gaussian_weights import (
@@ -38,6 +37,7 @@ from metarl.supervised.gaussian_weights import (
 )
 from metarl.supervised.pac_bayes import certificate, gaussian_kl
 from metarl.supervised.permuted_tasks import Disguise, Labelled, disguises
+from metarl.tables import markdown_table
 
 CLASSES, SIZE, SWAPS = 10, 14, 50
 DELTA, DRAWS, DRAWS_DELTA = 0.1, 200, 0.01

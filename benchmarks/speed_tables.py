@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from origin import source
 
-from metarl.plots import markdown_table
+from metarl.tables import markdown_table
 
 
 def meta_gradient(found: list[Mapping[str, Any]]) -> str:

@@ -7,7 +7,7 @@ from origin import machine, source
 
 from metarl.commands.evolution import table as evolution_table
 from metarl.envs.contests import proportion_interval
-from metarl.plots import markdown_table
+from metarl.tables import markdown_table
 
 
 def evolution(found: list[Mapping[str, Any]]) -> str:

@@ -8,9 +8,9 @@ from statistics import mean, stdev
 from typing import Any
 
 from metarl.configs import read_json
-from metarl.plots import markdown_table
 from metarl.supervised.evaluation import MEANING
 from metarl.supervised.methods.config import TRANSDUCTIVE
+from metarl.tables import markdown_table
 
 Result = Mapping[str, Any]
 

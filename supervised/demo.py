@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from metarl.plots import markdown_table
 from metarl.supervised.class_store import ClassStore
 from metarl.supervised.datasets import load, reference
 from metarl.supervised.evaluation import percent
@@ -15,6 +14,7 @@ from metarl.supervised.experiment import FewShotExperiment
 from metarl.supervised.fewshot_run import FewShotRun
 from metarl.supervised.methods import preset
 from metarl.supervised.runs import train
+from metarl.tables import markdown_table
 
 DATA = "strokes"
 FLOOR = "nearest-centroid"

@@ -15,7 +15,6 @@ from torch.utils import _pytree as pytree
 
 from metarl import distributed
 from metarl.configs import refuse_below
-from metarl.plots import markdown_table
 from metarl.supervised.known_features import KnownFeatures, Watch, embed_known, known_features
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method, Params
@@ -27,6 +26,7 @@ from metarl.supervised.task_kinds import (
     measure_of,
     sampler_of,
 )
+from metarl.tables import markdown_table
 from metarl.tasks import over_tasks
 
 __all__ = ["FewShotEvaluation", "Judged", "Protocol", "interval", "judge", "percent", "seeded"]

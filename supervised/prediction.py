@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from metarl.plots import markdown_table
 from metarl.supervised.datasets.archives import PICTURES, is_picture
 from metarl.supervised.episodes import Episode
 from metarl.supervised.methods.config import Statistics
 from metarl.supervised.methods.method import Method
 from metarl.supervised.pictures import contact_sheet
+from metarl.tables import markdown_table
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def table(names: list[str], populations: list[list[int]]) -> str:
         names: Of the kinds.
         populations: Of each generation, the first before any game.
     """
-    from metarl.plots import markdown_table
+    from metarl.tables import markdown_table
 
     order = sorted(range(len(names)), key=lambda kind: -populations[-1][kind])
     rows = [[names[kind], *(str(counts[kind]) for counts in populations)] for kind in order]

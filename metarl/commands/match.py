@@ -225,7 +225,7 @@ def table(names: list[str], contests: list[Any]) -> str:
     """
     from metarl.envs.ratings import rate, win_probability
     from metarl.envs.sumo_rules import Result
-    from metarl.plots import markdown_table
+    from metarl.tables import markdown_table
 
     shares: dict[tuple[str, str], float] = {}
     for each in contests:

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from metarl.plots import adaptation_curve, learning_curves, markdown_table, read_curves
+from metarl.plots import adaptation_curve, learning_curves, read_curves
 from metarl.runs import Run
 
 pytest.importorskip("matplotlib")
@@ -109,11 +109,3 @@ def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ValueError, match=r'pip install "metarl-suite\[plots\]"'):
         adaptation_curve([{"task": "a", "step": 0, "iqm": 0, "low": 0, "high": 0}], tmp_path / "a.png")
-
-
-def test_markdown_table():
-    assert markdown_table(["task", "return"], [["a|b", 1.23456], ["c", 10]]) == (
-        "| task | return |\n| ---- | -----: |\n| a\\|b |  1.235 |\n| c    |     10 |"
-    )
-    with pytest.raises(ValueError, match="1 cells, expected 2"):
-        markdown_table(["a", "b"], [["x"]])

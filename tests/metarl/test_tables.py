@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from metarl.tables import markdown_table
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 tables, learning_tables = importlib.import_module("tables"), importlib.import_module("learning_tables")
 
@@ -175,3 +177,11 @@ def test_lifetimes_are_shown_by_episode_and_games_by_the_rounds_won():
     page = tables.lifetimes([found | {"comparisons": {"A": {"stages": stages, "runs": [won]}}}])
     assert "- ppo: `ppo --lr 1 --start-from first`" in page
     assert "**A**, seeds 1" in page
+
+
+def test_markdown_table():
+    assert markdown_table(["task", "return"], [["a|b", 1.23456], ["c", 10]]) == (
+        "| task | return |\n| ---- | -----: |\n| a\\|b |  1.235 |\n| c    |     10 |"
+    )
+    with pytest.raises(ValueError, match="1 cells, expected 2"):
+        markdown_table(["a", "b"], [["x"]])
