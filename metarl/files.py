@@ -2,8 +2,15 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
@@ -39,10 +46,34 @@ def write_beside(path: Path, data: bytes) -> Path:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-    except BaseException:
+    except BaseException as error:
         beside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say which file
+            error.filename = str(path)
         raise
     return beside
+
+
+@contextmanager
+def locked(path: Path, refusal: str = "") -> Iterator[None]:
+    """Keep other processes out while it lasts; the system lets go when the process ends, however it does.
+
+    Args:
+        path: A file that is there for this alone; it is made.
+        refusal: What to say if another process is in; empty: wait until it is out.
+
+    Raises:
+        ValueError: The refusal.
+    """
+    if fcntl is None:
+        yield
+        return
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal else 0))
+        except BlockingIOError:
+            raise ValueError(refusal) from None
+        yield
 
 
 def sync_folder(folder: Path) -> None:

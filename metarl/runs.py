@@ -18,13 +18,9 @@ from typing import Any, Literal
 
 from metarl import provenance
 from metarl.configs import read_json, write_json
+from metarl.files import locked
 from metarl.metrics_csv import MetricsCSV, read_metrics
 from metarl.names import nearest
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 Layout = Mapping[str, Mapping[str, Sequence[str]]]
 log = logging.getLogger(__name__)
@@ -267,16 +263,13 @@ class Run:
         Raises:
             ValueError: Another one trains here.
         """
-        if fcntl is None or not _is_main():
+        if not _is_main():
             yield
             return
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(
-                    f"another process is training in {self.path}: wait until it has ended, or stop it with Ctrl-C"
-                ) from None
+        refusal = (
+            f"another process is training in {self.path}: wait until it has ended, or stop it with Ctrl-C"
+        )
+        with locked(self.path / ".lock", refusal):
             yield
 
     def _tensorboard(self) -> Any:

@@ -89,7 +89,13 @@ def generator(seed: int, iteration: int, purpose: Purpose) -> np.random.Generato
 
 
 def train(
-    algorithm: Algorithm, optimizer: MetaOptimizer, schedule: Schedule, run: Run, *, quiet: bool = False
+    algorithm: Algorithm,
+    optimizer: MetaOptimizer,
+    schedule: Schedule,
+    run: Run,
+    *,
+    quiet: bool = False,
+    unit: str = "steps",
 ) -> Run:
     """Train until the schedule is done, Ctrl-C or SIGTERM asks to stop, or something fails.
 
@@ -102,6 +108,7 @@ def train(
         schedule: How long and how often.
         run: Where everything is kept. Under torchrun call `distributed.start` before making it.
         quiet: Show nothing.
+        unit: What the schedule's steps are called.
 
     Returns:
         The run, closed.
@@ -119,7 +126,7 @@ def train(
     quiet = quiet or not distributed.is_main()
     with (
         run.locked(),
-        Progress(title, schedule.steps, quiet=quiet, window=window) as progress,
+        Progress(title, schedule.steps, quiet=quiet, window=window, unit=unit) as progress,
         StopRequest(progress.note) as stop,
     ):
         begun = False
@@ -140,7 +147,7 @@ def train(
             if begun or run.info.get("ended") is None:  # one that had ended and is refused stays as it was
                 run.finish("failed", f"{type(error).__name__}: {error}")
             raise
-        progress.say(_farewell(run, loop.position, stopped))
+        progress.say(_farewell(run, loop.position, stopped, unit))
     return run
 
 
@@ -152,7 +159,9 @@ def ending_noted(run: Run) -> Iterator[None]:
     except BaseException as error:
         if run.info.get("ended") is None:
             aborted = isinstance(error, KeyboardInterrupt)
-            run.finish("stopped" if aborted else "failed", f"{type(error).__name__}: before training began")
+            run.finish(
+                "stopped" if aborted else "failed", f"{type(error).__name__} before training began: {error}"
+            )
             if aborted and distributed.is_main():
                 print(f"stopped before training began. Start it with: {run.resume_command}", file=sys.stderr)
         raise
@@ -314,6 +323,6 @@ def _tagged(group: str, metrics: Mapping[str, float]) -> dict[str, float]:
     return {name if "/" in name else f"{group}/{name}": value for name, value in metrics.items()}
 
 
-def _farewell(run: Run, position: Position, stopped: bool) -> str:
-    so_far = f"{position.steps:,} steps in {duration(position.elapsed)}; everything is in {run.path}"
+def _farewell(run: Run, position: Position, stopped: bool, unit: str) -> str:
+    so_far = f"{position.steps:,} {unit} in {duration(position.elapsed)}; everything is in {run.path}"
     return f"stopped after {so_far}\ngo on with: {run.resume_command}" if stopped else f"finished {so_far}"

@@ -13,7 +13,7 @@ import torch
 
 from metarl import provenance
 from metarl.configs import read_json, to_dict, write_json
-from metarl.files import write_atomically
+from metarl.files import locked, write_atomically
 from metarl.progress import duration
 from metarl.runs import Run, find
 from metarl.supervised import runs
@@ -33,7 +33,7 @@ def run(benchmark: Benchmark) -> tuple[Path, bool]:
     """
     file = benchmark.place.with_name(f"{benchmark.place.name}.json")
     file.parent.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Any] = read_json(file)["results"] if file.exists() else {}
+    results = _read(file)
     todo = list(jobs(benchmark))
     load_split(todo[0].experiment, "train", torch.device("cpu"))  # where the data are missing, say so at once
     left = [job for job in todo if not _is_done(results.get(job.key), job, benchmark.test_on)]
@@ -49,11 +49,10 @@ def run(benchmark: Benchmark) -> tuple[Path, bool]:
         print(f"{done + number + 1}/{len(todo)}  {job.key}  {to_go} to go for all", flush=True)
         found = _work(job, benchmark.test_on, benchmark.quiet)
         if found is None:
-            return _write(file, benchmark, results), False
-        results[job.key] = found
+            return _write(file, benchmark, {}), False
         _remember(took, found)
-        _write(file, benchmark, results)
-    return _write(file, benchmark, results), True
+        _write(file, benchmark, {job.key: found})
+    return _write(file, benchmark, {}), True
 
 
 def seconds_to_go(left: Sequence[Job], took: Mapping[str, Sequence[float]]) -> float | None:
@@ -130,9 +129,16 @@ def _earlier(job: Job) -> Run | None:
     return usable[-1] if usable else None
 
 
-def _write(file: Path, benchmark: Benchmark, results: dict[str, Any]) -> Path:
-    content = {"measurement": provenance.measurement(), "benchmark": to_dict(benchmark), "results": results}
-    write_json(file, content)
+def _read(file: Path) -> dict[str, Any]:
+    return read_json(file)["results"] if file.exists() else {}
+
+
+def _write(file: Path, benchmark: Benchmark, found: dict[str, Any]) -> Path:
+    """Add results to those that there are by now, of this process and of others; gives the table's file."""
     table = file.with_suffix(".md")
-    write_atomically(table, markdown(benchmark.data, benchmark.budget, list(results.values())).encode())
+    with locked(file.with_name(f".{file.name}.lock")):
+        results = _read(file) | found
+        about = {"measurement": provenance.measurement(), "benchmark": to_dict(benchmark)}
+        write_json(file, {**about, "results": results})
+        write_atomically(table, markdown(benchmark.data, benchmark.budget, list(results.values())).encode())
     return table

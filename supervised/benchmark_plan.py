@@ -104,7 +104,8 @@ class Benchmark:
     def place(self) -> Path:
         """The results' file without suffix."""
         size = "" if self.image_size is None else f"_{self.image_size}px"
-        return Path(self.out) / f"{Path(self.data).name}_{self.budget}{size}"
+        updates = "" if self.updates is None else f"_{self.updates}updates"
+        return Path(self.out) / f"{Path(self.data).name}_{self.budget}{size}{updates}"
 
 
 @dataclass(frozen=True)

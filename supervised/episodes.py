@@ -79,8 +79,8 @@ class EpisodeSampler:
             few = int((self._sizes < needed).sum())
             raise ValueError(
                 f"class '{name}' has {size} images, but {self.shot} shots and {self.query} queries need {needed} "
-                f"({few} of {store.num_classes} classes are too small): lower the shot or the query, or leave "
-                "small classes out (in Python: `ClassStore.subset`)"
+                f"({few} of {store.num_classes} classes are too small): lower the shot or the query "
+                "(--training.query), or leave small classes out (in Python: `ClassStore.subset`)"
             )
 
     def draw(self, tasks: int, generator: torch.Generator, preferred: Tensor | None = None) -> Episode:

@@ -1,5 +1,6 @@
 """A trained few-shot method and its folder: evaluate it, ask it, plot it."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from metarl.supervised.methods.method import Method
 from metarl.supervised.prediction import Prediction, predict, query_files, support_files
 from metarl.supervised.task_kinds import Store
 from metarl.supervised.training import FewShotTraining, kept_states
+
+log = logging.getLogger(__name__)
 
 
 class FewShotRun:
@@ -96,7 +99,10 @@ class FewShotRun:
     def _validated(self, path: Path, device: torch.device, config: Any) -> tuple[Method, dict[str, Any]]:
         """The method with a state that was kept for its validation."""
         model = built(self.run.config, self.experiment, config or self.config, device)
-        tensors, state = checkpoints.load(path)
+        try:
+            tensors, state = checkpoints.load(path)
+        except ValueError as error:
+            raise ValueError(f"{error}. Without the files {path}.* the newest state is taken") from error
         checkpoints.load_module(model.module, checkpoints.under("method", tensors))
         measure = state.get("measure", "accuracy")
         return model, {"steps": state["steps"], f"validation_{measure}": state[measure]}
@@ -118,8 +124,9 @@ class FewShotRun:
             raise ValueError(f"ensemble={number}, expected 2 or more states; leave it out for the best one")
         paths = kept_states(best_path(self.run))
         if len(paths) < number:
+            kept = len(paths) or "no"
             raise ValueError(
-                f"{self.path} keeps {len(paths)} states for an ensemble, {number} were asked for. As many are kept as "
+                f"{self.path} keeps {kept} states for an ensemble, {number} were asked for. As many are kept as "
                 f"`--training.kept` said in training ({self.config.training.kept}), one of every validation at most"
             )
         device = devices.resolve(self.experiment.device) if device is None else device
@@ -182,7 +189,10 @@ class FewShotRun:
                 judged[name] = replace(each, steps=number)
         about = {**asdict(protocol), **self._about(store, split), "statistics": list(found), **state}
         evaluation = FewShotEvaluation(judged, about)
-        write_json(self.path / "evaluation.json", evaluation.to_json())
+        try:
+            write_json(self.path / "evaluation.json", evaluation.to_json())
+        except OSError as error:  # a colleague's run, say
+            log.warning("the accuracies of each episode are not kept: %s: %s", error.filename, error.strerror)
         return evaluation
 
     def load(self, split: str, device: torch.device) -> Store:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from metarl import checkpoints, devices, distributed
+from metarl.algorithms import MetaOptimizer
 from metarl.configs import to_dict
 from metarl.memory import keep_freed_memory
 from metarl.runs import Run
@@ -82,6 +83,7 @@ def train(
             start_from(experiment.start_from, model, config, experiment.start_with)
         elif model.needs_start:
             raise ValueError(model.needs_start)
+        _prepared(model, experiment, config, stores)
         run = Run.create(experiment.out, data, method, experiment.seed, settings, VERB)
         with ending_noted(run):
             return _run(run, model, experiment, config, stores, quiet)
@@ -171,6 +173,19 @@ def _device(experiment: FewShotExperiment) -> torch.device:
     return device
 
 
+def _prepared(
+    method: Method,
+    experiment: FewShotExperiment,
+    config: Any,
+    stores: tuple[Store, Store],
+    best: Path | None = None,
+) -> tuple[FewShotTraining, MetaOptimizer]:
+    """What is trained and what trains it; refuses what cannot be had."""
+    training = FewShotTraining(method, experiment, config.training, *stores, best)
+    updates = number_of_updates(experiment, config.training)
+    return training, optimizer_of(method.module, config.training, updates, method.stages)
+
+
 def _run(
     run: Run,
     method: Method,
@@ -179,9 +194,7 @@ def _run(
     stores: tuple[Store, Store],
     quiet: bool,
 ) -> FewShotRun:
-    training = FewShotTraining(method, experiment, config.training, *stores, best_path(run))
-    updates = number_of_updates(experiment, config.training)
-    optimizer = optimizer_of(method.module, config.training, updates, method.stages)
+    training, optimizer = _prepared(method, experiment, config, stores, best_path(run))
     schedule = Schedule(
         steps=1 if isinstance(optimizer, Untrained) else experiment.episodes,
         seed=experiment.seed,
@@ -189,7 +202,7 @@ def _run(
         checkpoint_every=experiment.checkpoint_every,
     )
     run.layout(LAYOUT)
-    run_training(training, optimizer, schedule, run, quiet=quiet)
+    run_training(training, optimizer, schedule, run, quiet=quiet, unit="episodes")
     trained = FewShotRun(run)
     if (
         isinstance(stores[1], ClassStore)

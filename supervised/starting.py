@@ -33,10 +33,12 @@ def start_from(path: str | Path, method: Method, config: Any, which: StartWith =
             missing or has another shape.
     """
     source = FewShotRun(Run.open(path))
-    if source.config.backbone != config.backbone:
-        raise ValueError(
-            f"{path} has another backbone: {source.config.backbone}, expected {config.backbone}; set --backbone.* alike"
+    theirs, ours = vars(source.config.backbone), vars(config.backbone)
+    if theirs != ours:
+        flags = " ".join(
+            f"--backbone.{name} {value}" for name, value in theirs.items() if value != ours[name]
         )
+        raise ValueError(f"{path} has another backbone: say {flags}, or start from a run that has yours")
     known = source.trained_parameters(which == "backbone")
     wanted = dict(method.module.named_parameters())
     if which == "backbone":

@@ -4,6 +4,7 @@ Legend: T tasks of one update, Q queries of each class, W ways.
 """
 
 import dataclasses
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -32,6 +33,8 @@ from metarl.supervised.staged_steps import StagedSteps
 from metarl.supervised.task_kinds import ACCURACY, SQUARED_ERROR, Store, measure_of, training_sampler
 from metarl.tasks import over_tasks
 from metarl.update_rules import RULE_PREFIX
+
+log = logging.getLogger(__name__)
 
 RUNNING_EPISODES = 30
 """Training episodes that the running averages of batch norm are estimated from."""
@@ -162,6 +165,9 @@ class FewShotTraining:
         if self.best is None or not distributed.is_main():
             return
         measure, value = found.measure, float(found.values.mean())
+        if not math.isfinite(value):
+            log.warning("validation came to %s: this state is not kept as the best", value)
+            return
         updates = int(self.module.updates)
         state = {
             measure.name: value,

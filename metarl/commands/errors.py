@@ -1,11 +1,12 @@
 """Telling a user's mistake from a bug."""
 
 import dis
+import errno
 import sys
 from types import TracebackType
 
-import gymnasium
-
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says of a disk or a quota that is full; it may not say of which file."""
 _RAISE = dis.opmap["RAISE_VARARGS"]
 
 
@@ -17,7 +18,8 @@ def is_users_mistake(error: BaseException) -> bool:
     such as an unknown world, and what the system says of a file or folder: that it is none, or may not be written.
     A ValueError that numpy or torch raised on the way is a bug.
     """
-    if isinstance(error, gymnasium.error.Error) or _about_a_file(error):
+    gymnasium = sys.modules.get("gymnasium")  # imported by whoever raised its errors
+    if _about_a_file(error) or (gymnasium is not None and isinstance(error, gymnasium.error.Error)):
         return True
     messages = (ValueError, FileNotFoundError, ImportError, ArithmeticError)
     return isinstance(error, messages) and _raised_by_us(error.__traceback__)
@@ -25,13 +27,15 @@ def is_users_mistake(error: BaseException) -> bool:
 
 def message_of(error: BaseException) -> str:
     """What to tell the user of an error that is a message."""
-    if _about_a_file(error) and error.strerror:  # type: ignore[attr-defined]
-        return f"{error.filename}: {error.strerror}"  # type: ignore[attr-defined]
-    return str(error)
+    if not _about_a_file(error) or not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    place = "" if error.filename is None else f"{error.filename}: "
+    hint = "; make room, then go on with the same command and --resume RUN" if error.errno in FULL else ""
+    return f"{place}{error.strerror}{hint}"
 
 
 def _about_a_file(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.filename is not None
+    return isinstance(error, OSError) and (error.filename is not None or error.errno in FULL)
 
 
 def say(message: str) -> None:

@@ -1,5 +1,6 @@
 """`metarl fewshot evaluate`, `predict` and `features`: what a trained method can do."""
 
+import os
 import shlex
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -98,7 +99,8 @@ def evaluate(arguments: list[str]) -> int:
         quiet=options.quiet,
     )
     print(found.table())
-    print(f"\naccuracies: {trained.path / 'evaluation.json'}")
+    if os.access(trained.path, os.W_OK):
+        print(f"\n{'errors' if trained.is_regression else 'accuracies'}: {trained.path / 'evaluation.json'}")
     return 0
 
 
@@ -107,7 +109,7 @@ def predict(arguments: list[str]) -> int:
     purpose = "Learn classes from a folder of example pictures, and label other pictures."
     options = parse(Predict, "metarl fewshot predict", arguments, purpose)
     if not options.run or not options.support or not options.query:
-        raise ValueError("fewshot predict needs RUN --support DIR --query IMAGE..., see --help")
+        raise ValueError("fewshot predict needs RUN first, then --support DIR --query IMAGE..., see --help")
 
     from metarl.supervised.prediction import check_sheet
     from metarl.supervised.runs import open_run
@@ -137,5 +139,6 @@ def features(arguments: list[str]) -> int:
     write_features(
         open_run(options.run), out, options.splits, precision=options.precision, quiet=options.quiet
     )
-    print(f"train on them:  metarl fewshot train leo --data {shlex.quote(out)}")
+    if "train" in options.splits:
+        print(f"train on them:  metarl fewshot train leo --data {shlex.quote(out)}")
     return 0

@@ -42,7 +42,9 @@ def train(arguments: list[str]) -> int:
         return 0
     flags = arguments if method is None else arguments[1:]
     seen, without_config = _glance(flags)
-    if method is None and seen.resume is not None:
+    if seen.resume is not None:
+        if method is not None:
+            raise ValueError(f"--resume goes on with a run as it was: leave out '{method}'")
         return _resume(arguments)
     if method is None and seen.config is None:
         raise ValueError(

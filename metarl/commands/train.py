@@ -40,7 +40,9 @@ def train(arguments: list[str]) -> int:
     if agent is None and wants_help(arguments):
         print("\n".join([HELP, *(f"  {name:<{WIDTH}} {purpose}" for name, purpose in AGENTS.items())]))
         return 0
-    if agent is None and _has(arguments, "--resume"):
+    if _has(arguments, "--resume"):
+        if agent is not None:
+            raise ValueError(f"--resume goes on with a run as it was: leave out '{agent}'")
         return _resume(arguments)
     flags = arguments if agent is None else arguments[1:]
     source, flags = _take(flags, "--config")

@@ -50,6 +50,10 @@ def stored_config(path: str, kind: str, known: Iterable[str], asked: str | None)
     """
     place = Path(path)
     found = read_json(place / "config.json" if place.is_dir() else place)
+    other = {"agent": "method", "method": "agent"}[kind]
+    if isinstance(found, dict) and other in found:
+        verb = "fewshot train" if other == "method" else "train"
+        raise ValueError(f"{path} is the config of another kind of run: use `metarl {verb} --config {path}`")
     if not isinstance(found, dict) or not {kind, "experiment", "config"} <= found.keys():
         raise ValueError(f"{path} is not the config of a run: it has no {kind}, experiment and config")
     if found[kind] not in known:

@@ -44,6 +44,10 @@ BACKBONES: dict[str, Callable[[Backbone, Image], nn.Module]] = {
 """Makers of backbones by name; fields of the configuration that a network has no use for are left out."""
 
 
+OF_NUMBERS = ("mlp", "identity")
+"""Those that take numbers, too."""
+
+
 def backbone(config: Backbone, image: Image) -> nn.Module:
     """The network of a configuration.
 
@@ -59,4 +63,8 @@ def backbone(config: Backbone, image: Image) -> nn.Module:
     """
     if config.name not in BACKBONES:
         raise unknown("backbone", config.name, BACKBONES)
+    if len(image) != 3 and config.name not in OF_NUMBERS:
+        raise ValueError(
+            f"the backbone '{config.name}' is made for images; functions need {' or '.join(OF_NUMBERS)} (--backbone.name)"
+        )
     return BACKBONES[config.name](config, image)

@@ -117,11 +117,25 @@ def _write(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def _delete_older(kept: Path, start: str) -> None:
-    """What was made of earlier states of the same files."""
+    """What was made of earlier states of the same files, and what processes that are gone had begun to write."""
     with suppress(OSError):
         for path in kept.parent.iterdir():
-            if path.name.startswith(start) and path.stem != kept.stem:
+            old = path.name.startswith(start) and path.stem != kept.stem
+            if old or (path.name.startswith(f".{start}") and not _is_running(path.suffixes[-2:-1])):
                 path.unlink(missing_ok=True)
+
+
+def _is_running(process: list[str]) -> bool:
+    """Whether there is a process of a number, written `[".123"]`; yes if it cannot be known."""
+    if os.name != "posix" or not process or not process[0][1:].isdecimal():
+        return True
+    try:
+        os.kill(int(process[0][1:]), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _checksum(path: Path) -> str:

@@ -1,5 +1,6 @@
 """What the methods' configurations are made of (no torch is imported here)."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -104,8 +105,13 @@ class EpisodicTraining:
         at_least = {"query": 1, "tasks": 1, "kept": 1, "way": 2, "shot": 1, "decay_every": 1}
         refuse_below(at_least, vars(self), "training.")
         check_augment(self.augment, "training.augment")
-        if not self.lr > 0:
-            raise ValueError(f"training.lr={self.lr}, expected a number above 0")
+        for name in ("lr", "max_grad_norm", "max_grad_value", "decay"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"training.{name}={value}, expected a number above 0")
+        for name in ("momentum", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"training.{name}={getattr(self, name)}, expected 0 or more")
         if self.anneal != "none":
             self._check_annealing()
         for share in self.milestones:
@@ -147,7 +153,7 @@ class InnerLoop:
 
     def __post_init__(self):
         refuse_below({"steps": 0, "test_steps": 0}, vars(self), "inner.")
-        if not self.lr > 0:
+        if not 0 < self.lr < math.inf:
             raise ValueError(f"inner.lr={self.lr}, expected a number above 0")
         if self.adapted not in ("all", "head"):
             raise ValueError(f"inner.adapted={self.adapted!r}, expected 'all' or 'head'")

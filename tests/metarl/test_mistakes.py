@@ -1,12 +1,16 @@
 """A user's mistakes that are found before long work, and work that is interrupted."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from metarl import checkpoints, cli, videos
+from metarl.commands.errors import is_users_mistake, message_of
+from metarl.files import write_atomically
 from metarl.runs import Run, find
 from metarl.training import ending_noted
 
@@ -161,3 +165,36 @@ def test_where_a_contact_sheet_cannot_go_is_said_before_it_is_drawn(tmp_path):
     for out in (tmp_path, tmp_path / "sheet", tmp_path / "sheet.txt"):
         with pytest.raises(ValueError, match=r"ends in \.png"):
             check_sheet(out)
+
+
+def test_a_full_disk_is_named_with_the_way_to_go_on(monkeypatch, tmp_path):
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError) as caught:
+        write_atomically(tmp_path / "x", b"data")
+    assert is_users_mistake(caught.value)
+    assert message_of(caught.value).startswith(f"{tmp_path / 'x'}: No space left on device; make room")
+    assert is_users_mistake(OSError(errno.ENOSPC, "full"))
+    assert not is_users_mistake(OSError("something else"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words", [["train", "promp", "--resume", "runs/x"], ["fewshot", "train", "maml", "--resume", "runs/x"]]
+)
+def test_going_on_with_a_run_needs_no_name(words, capsys):
+    assert cli.main(words) == 2
+    name = words[-3]
+    assert f"leave out '{name}'" in capsys.readouterr().err
+
+
+def test_a_config_of_the_other_kind_says_which_command_takes_it(tmp_path, capsys):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"method": "maml", "experiment": {}, "config": {}}))
+    assert cli.main(["train", "--config", str(path)]) == 2
+    assert f"use `metarl fewshot train --config {path}`" in capsys.readouterr().err
+    path.write_text(json.dumps({"agent": "promp", "experiment": {}, "config": {}}))
+    assert cli.main(["fewshot", "train", "--config", str(path)]) == 2
+    assert f"use `metarl train --config {path}`" in capsys.readouterr().err

@@ -50,11 +50,24 @@ def test_what_is_done_is_not_done_again(plan, monkeypatch):
 
 def test_images_of_another_size_are_another_benchmark(plan):
     other = replace(plan, image_size=14)
-    assert other.place.name == "strokes_small_14px" != plan.place.name
+    assert other.place.name == "strokes_small_14px_6updates" != plan.place.name
     assert {job.experiment.image_size for job in jobs(other)} == {14}
     table, done = benchmark.run(replace(other, settings=("5w1s",)))
     assert done
     assert list(results(table)) == ["prototypical/5w1s/seed 0"]
+
+
+def test_two_at_once_keep_each_others_results(plan, monkeypatch):
+    work = benchmark._work
+
+    def meanwhile(*args):
+        monkeypatch.setattr(benchmark, "_work", work)
+        benchmark.run(replace(plan, settings=("5w5s",)))
+        return work(*args)
+
+    monkeypatch.setattr(benchmark, "_work", meanwhile)
+    table, _ = benchmark.run(replace(plan, settings=("5w1s",)))
+    assert set(results(table)) == {"prototypical/5w1s/seed 0", "prototypical/5w5s/seed 0"}
 
 
 def test_more_test_episodes_use_the_trainings_that_are_there(plan, monkeypatch):

@@ -76,7 +76,7 @@ def test_a_training_keeps_the_best_states_in_their_order(tmp_path, monkeypatch):
 def test_a_training_that_keeps_one_state_has_one_file(tmp_path):
     run = runs.train("prototypical", front.experiment(tmp_path), front.config(), quiet=True)
     assert [each.name for each in run.run.checkpoints.glob("best*.json")] == ["best.json"]
-    with pytest.raises(ValueError, match=r"keeps 0 states .*--training.kept"):
+    with pytest.raises(ValueError, match=r"keeps no states .*--training.kept"):
         run.evaluate(episodes=4, ensemble=2)
 
 

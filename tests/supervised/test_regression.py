@@ -13,7 +13,7 @@ from metarl.supervised import datasets, preset, runs
 from metarl.supervised.benchmark_plan import Benchmark
 from metarl.supervised.evaluation import DRAW, seeded
 from metarl.supervised.experiment import FewShotExperiment
-from metarl.supervised.methods import REGRESSION
+from metarl.supervised.methods import REGRESSION, build
 from metarl.supervised.regression import RegressionSampler, Sinusoids
 
 
@@ -129,3 +129,11 @@ def test_every_method_that_says_so_fits_waves(method, tmp_path):
     np.testing.assert_allclose(found.first.values, errors, rtol=1e-4)
     logged = run.run.metrics()
     assert logged["train/mse"][-1] == pytest.approx(logged["train/loss"][-1], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["conv4", "resnet12", "wrn-28-10", "koch", "relation"])
+def test_networks_for_images_are_refused(name):
+    config = preset("maml", "sinusoid", 5, 10)
+    config = replace(config, backbone=replace(config.backbone, name=name))
+    with pytest.raises(ValueError, match=f"'{name}' is made for images; functions need mlp or identity"):
+        build("maml", config, (1,), 1, 1, 10)

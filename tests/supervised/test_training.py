@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from metarl import checkpoints
 from metarl.meta_optimizers import GradientSteps
 from metarl.nn import conv2d
-from metarl.supervised import building, preset, runs, training
+from metarl.supervised import building, fewshot_run, preset, runs, training
 from metarl.supervised.evaluation import Judged
 from metarl.supervised.methods import build
 from metarl.supervised.methods.config import EpisodicTraining
@@ -192,6 +192,60 @@ def test_the_best_state_is_that_of_the_highest_validation_accuracy(tmp_path, mon
     assert about == {"state": "best", "steps": 16, "validation_accuracy": 0.9}
     for name, tensor in used.module.state_dict().items():
         assert torch.equal(tensor, tensors[f"method.{name}"]), name
+
+
+def test_a_validation_that_is_no_number_is_not_the_best(tmp_path, monkeypatch, caplog):
+    to_come = [float("nan"), 0.4, float("nan")]
+    monkeypatch.setattr(
+        training,
+        "judge",
+        lambda method, store, protocol, modes: {modes[0]: Judged(np.full(2, to_come.pop(0)), 1.0)},
+    )
+    run = trained(tmp_path).run
+    assert checkpoints.load(run.checkpoints / "best")[1]["accuracy"] == 0.4
+    assert "came to nan" in caplog.text
+
+
+def test_a_damaged_best_state_says_how_to_do_without(tmp_path):
+    run = trained(tmp_path)
+    (run.path / "checkpoints" / "best.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"Without the files .*best\.\* the newest state is taken"):
+        run.method()
+    for each in (run.path / "checkpoints").glob("best.*"):
+        each.unlink()
+    assert run.method()[1]["state"] == "newest"
+
+
+def test_accuracies_of_a_run_that_cannot_be_written_to_are_found_all_the_same(tmp_path, monkeypatch, caplog):
+    run = trained(tmp_path)
+
+    def refuse(path, content):
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(fewshot_run, "write_json", refuse)
+    assert len(run.evaluate(episodes=4, query=2, quiet=True).judged) == 2
+    assert "Read-only file system" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("momentum", -1.0),
+        ("weight_decay", -1.0),
+        ("max_grad_norm", -1.0),
+        ("decay", 0.0),
+        ("lr", float("inf")),
+    ],
+)
+def test_settings_of_the_outer_optimiser_are_checked_by_name(field, value):
+    with pytest.raises(ValueError, match=f"training.{field}={value}, expected"):
+        EpisodicTraining(**{field: value})
+
+
+def test_what_cannot_be_trained_leaves_no_run(tmp_path):
+    with pytest.raises(ValueError, match="500 ways"):
+        trained(tmp_path, front.config(way=500))
+    assert not list(tmp_path.rglob("run.json"))
 
 
 def test_training_never_touches_the_test_classes(tmp_path, monkeypatch):

@@ -90,6 +90,19 @@ def test_older_states_are_deleted_but_nothing_else(root):
     assert make.times == 1  # "x y" of the folder that has changed
 
 
+def test_what_a_process_that_is_gone_left_half_written_is_deleted(root):
+    (root / "one").mkdir()
+    cached_store("x", [root / "one"], Counted())
+    kept = next(cache.folder().glob("x-*.safetensors")).name
+    gone, mine = (cache.folder() / f".{kept}.{process}.tmp" for process in (2**22 + 1, os.getpid()))
+    for each in (gone, mine):
+        each.write_bytes(b"half")
+    (root / "one" / "new.png").write_text("")
+    cached_store("x", [root / "one"], Counted())
+    assert mine.exists()
+    assert not gone.exists()
+
+
 def test_without_a_place_to_write_it_is_made_every_time(root, monkeypatch):
     (root / "file").write_text("")
     monkeypatch.setenv("METARL_CACHE", str(root / "file"))
