@@ -124,6 +124,13 @@ def takes_the_place(new: dict, old: dict) -> bool:
     return aim(new) == aim(old) and (new["seed"] == old["seed"] or old["training"] in before)
 
 
+def judged_before(new: dict, old: list[dict]) -> list[dict]:
+    """What the very same run came to in kinds of episodes that it was not judged in now."""
+    same = [each for each in old if all(each[name] == new[name] for name in ("training", "git", "minutes"))]
+    kinds = {row["kind"] for row in new["rows"]}
+    return [row for each in same for row in each["rows"] if row["kind"] not in kinds]
+
+
 def main() -> None:
     """Judge the runs, and keep what was found."""
     parser = argparse.ArgumentParser(
@@ -139,6 +146,7 @@ def main() -> None:
         path = RESULTS / f"fewshot_{new['config']['experiment']['data']}.json"
         old = json.loads(path.read_text())["runs"] if path.exists() else []
         kept = [each for each in old if not takes_the_place(new, each)]
+        new["rows"] += judged_before(new, old)
         write_json(path, {**measurement(), "runs": [*kept, new]})
 
 

@@ -185,3 +185,11 @@ def test_markdown_table():
     )
     with pytest.raises(ValueError, match="1 cells, expected 2"):
         markdown_table(["a", "b"], [["x"]])
+
+
+def test_a_run_that_is_judged_again_in_other_episodes_keeps_what_it_came_to_before():
+    judging = importlib.import_module("fewshot_accuracy")
+    old = fewshot_run(rows=[{"kind": "5w1s", "accuracies": {}}, {"kind": "20w1s", "accuracies": {}}])
+    new = fewshot_run(rows=[{"kind": "5w1s", "accuracies": {"running": [1.0]}}])
+    assert judging.judged_before(new, [old]) == [{"kind": "20w1s", "accuracies": {}}]
+    assert judging.judged_before(new, [old | {"minutes": 2.5}]) == []
