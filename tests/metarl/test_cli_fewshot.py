@@ -152,7 +152,7 @@ def test_an_interrupted_training_ends_with_130_and_the_command_to_go_on_is_said_
         (["evaluate"], "needs a RUN"),
         (["evaluate", "nowhere"], "not a run"),
         (["evaluate", "nowhere", "--split", "tset"], "--split"),
-        (["predict", "nowhere"], "RUN --support DIR --query IMAGE"),
+        (["predict", "nowhere"], "RUN first, then --support DIR --query IMAGE"),
         (["predict", "nowhere", "--support", "a", "--query", "b"], "not a run"),
         (["benchmark"], "--data"),
         (["benchmark", "--data", "strokes", "--methods", "protypical"], "did you mean 'prototypical'?"),
@@ -174,7 +174,7 @@ def test_configs_of_others_are_refused(tmp_path, capsys):
     assert "is a config of 'nearest-centroid'" in capsys.readouterr().err
     agents = Run.create(tmp_path, "metarl/CheetahDir-v0", "promp", 0, {"agent": "promp", "experiment": {}})
     assert cli.main(["fewshot", "train", "--config", str(agents.path)]) == 2
-    assert "has no method, experiment and config" in capsys.readouterr().err
+    assert "use `metarl train --config" in capsys.readouterr().err
     assert cli.main(["fewshot", "evaluate", str(agents.path)]) == 2
     assert "is a run of an agent" in capsys.readouterr().err
 

@@ -225,7 +225,7 @@ def test_only_batch_norm_heeds_the_statistics():
     ("call", "match"),
     [
         (lambda: BatchNorm(4)(torch.zeros(2, 4), "runing"), "did you mean 'running'"),
-        (lambda: BatchNorm(4)(torch.zeros(2, 4), "running"), "no averages yet.*estimate_running"),
+        (lambda: BatchNorm(4)(torch.zeros(2, 4), "running"), "no averages yet.*recorded_moments"),
         (lambda: BatchNorm(4)(torch.zeros(2, 4), "support"), "needs 1 to 2 support rows, got 0"),
         (
             lambda: BatchNorm(4).then_max_pool(torch.zeros(2, 4, 2, 2), "support", 3),
