@@ -127,16 +127,25 @@ def _notes(results: Sequence[Result], modes: Sequence[str]) -> list[str]:
         return []
     episodes = sorted({each["test_episodes"] for each in results})
     seeds = sorted({each["seed"] for each in results})
-    updates = {
-        method: max(each["updates"] for each in results if each["method"] == method)
-        for method in dict.fromkeys(each["method"] for each in results)
-    }
+    updates = [_updates(results, method) for method in dict.fromkeys(each["method"] for each in results)]
     lines = [
         "Accuracy in per cent, mean and 95 % interval over test episodes (1.96 s / sqrt(E)) of the state with the best "
         f"validation accuracy; E = {', '.join(map(str, episodes))} episodes, the same for all methods; training seeds "
         f"{', '.join(map(str, seeds))}.",
         "",
-        f"Updates: {', '.join(f'{method} {number:,}' for method, number in updates.items())}.",
+        f"Updates: {'; '.join(updates)}.",
         "",
     ]
     return [*lines, *(f"- {mode}: {MEANING[mode]}" for mode in modes), ""]
+
+
+def _updates(results: Sequence[Result], method: str) -> str:
+    """How many updates a method had; by setting where they differ."""
+    found: dict[str, set[int]] = {}
+    for each in results:
+        if each["method"] == method:
+            found.setdefault(each["setting"], set()).add(each["updates"])
+    said = {name: " or ".join(f"{number:,}" for number in sorted(numbers)) for name, numbers in found.items()}
+    if len(set(said.values())) == 1:
+        return f"{method} {next(iter(said.values()))}"
+    return f"{method} {', '.join(f'{number} at {name}' for name, number in sorted(said.items()))}"

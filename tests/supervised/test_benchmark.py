@@ -238,6 +238,17 @@ def test_published_numbers_stand_beside_rows_of_their_kind():
     assert "E = 600 episodes" in table
 
 
+def test_updates_are_told_apart_where_they_differ():
+    rows = [("none", 0.5, 0.01)]
+    many = [
+        result("a", "5w1s", rows),
+        result("a", "5w5s", rows) | {"updates": 1_500},
+        result("b", "5w1s", rows),
+    ]
+    assert "Updates: a 7 at 5w1s, 1,500 at 5w5s; b 7." in markdown("strokes", "small", many)
+    assert "Updates: a 7." in markdown("strokes", "small", many[:1])
+
+
 def test_several_seeds_show_their_deviation():
     rows = [{"accuracy": 0.8, "interval": 0.03}, {"accuracy": 0.9, "interval": 0.04}]
     assert accuracy_cell(rows) == "85.00 ± 3.54 (sd 7.07)"
