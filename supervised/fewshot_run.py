@@ -66,19 +66,12 @@ class FewShotRun:
             config: In place of the run's, one that has the same parameters.
         """
         device = devices.resolve(self.experiment.device) if device is None else device
-        best = best_path(self.run)
-        if best.with_name("best.json").exists():
-            model, state = self._validated(best, device, config)
-            return model, {"state": "best", **state}
-        model = built(self.run.config, self.experiment, config or self.config, device)
-        tensors, state = checkpoints.load(self.run.newest_checkpoint())
-        checkpoints.load_module(model.module, checkpoints.under("module.method", tensors))
-        if has_batch_norm(model):
+        model, state = self._loaded(device, config)
+        if state["state"] == "newest" and has_batch_norm(model):
             train_store = load_split(self.experiment, "train", device)
             training = FewShotTraining(model, self.experiment, self.config.training, train_store, None)
             training.estimate_running()
-        known = {"state": "newest", "steps": state["steps"]}
-        return model, known if self.is_regression else {**known, "validation_accuracy": None}
+        return model, state
 
     def trained_parameters(self, backbone: bool = False) -> Mapping[str, Tensor]:
         """Those of the best state in validation, or else of the newest; no data are needed.
@@ -86,15 +79,21 @@ class FewShotRun:
         Args:
             backbone: The network from images to features, `net.*`, is to be as the method uses it.
         """
-        model = built(self.run.config, self.experiment, self.config, torch.device("cpu"))
-        best = best_path(self.run)
-        if best.with_name("best.json").exists():
-            tensors = checkpoints.under("method", checkpoints.load(best)[0])
-        else:
-            tensors = checkpoints.under("module.method", checkpoints.load(self.run.newest_checkpoint())[0])
-        checkpoints.load_module(model.module, tensors)
+        model, _ = self._loaded(torch.device("cpu"))
         params = dict(model.module.named_parameters())
         return model.backbone(params) if backbone and model.backbone is not None else params
+
+    def _loaded(self, device: torch.device, config: Any = None) -> tuple[Method, dict[str, Any]]:
+        """The method with its best state, or else the newest, whose running averages are not estimated."""
+        best = best_path(self.run)
+        if best.with_name("best.json").exists():
+            model, state = self._validated(best, device, config)
+            return model, {"state": "best", **state}
+        model = built(self.run.config, self.experiment, config or self.config, device)
+        tensors, state = checkpoints.load(self.run.newest_checkpoint())
+        checkpoints.load_module(model.module, checkpoints.under("module.method", tensors))
+        known = {"state": "newest", "steps": state["steps"]}
+        return model, known if self.is_regression else {**known, "validation_accuracy": None}
 
     def _validated(self, path: Path, device: torch.device, config: Any) -> tuple[Method, dict[str, Any]]:
         """The method with a state that was kept for its validation."""

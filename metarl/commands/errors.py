@@ -30,7 +30,7 @@ def message_of(error: BaseException) -> str:
     if not _about_a_file(error) or not isinstance(error, OSError) or not error.strerror:
         return str(error)
     place = "" if error.filename is None else f"{error.filename}: "
-    hint = "; make room, then go on with the same command and --resume RUN" if error.errno in FULL else ""
+    hint = "; make room. A training goes on with --resume RUN" if error.errno in FULL else ""
     return f"{place}{error.strerror}{hint}"
 
 

@@ -175,7 +175,7 @@ def test_a_full_disk_is_named_with_the_way_to_go_on(monkeypatch, tmp_path):
     with pytest.raises(OSError) as caught:
         write_atomically(tmp_path / "x", b"data")
     assert is_users_mistake(caught.value)
-    assert message_of(caught.value).startswith(f"{tmp_path / 'x'}: No space left on device; make room")
+    assert message_of(caught.value).startswith(f"{tmp_path / 'x'}: No space left on device; make room.")
     assert is_users_mistake(OSError(errno.ENOSPC, "full"))
     assert not is_users_mistake(OSError("something else"))
     assert list(tmp_path.iterdir()) == []
