@@ -85,8 +85,8 @@ class FewShotTraining:
         done = int(self.module.updates)
         stage = sum(done >= end for end in self.stage_ends)
         draw = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        if done in self.stage_ends or (not done and self._averages_first):  # what follows may look by them
-            self.estimate_running()
+        if done in self.stage_ends or (not done and self._averages_first):
+            self.estimate_running()  # what follows may look at images by them
         if stage < len(self.method.stages):
             data = self.method.stages[stage].draw(self.train, draw, min(done / self.updates, 1 - 1e-9))
         else:
