@@ -6,6 +6,7 @@ Legend: E episodes, W ways, Q queries of each class.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,8 @@ class FewShotEvaluation:
     """By mode, and by the number of inner steps where that was asked for; the first is the method's own."""
     protocol: dict[str, Any]
     """Way, shot, query, episodes, seed, data, split, and which state of which method."""
+    file: Path | None = None
+    """Where it was written, if it could be."""
 
     @property
     def first(self) -> Judged:

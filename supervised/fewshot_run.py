@@ -187,11 +187,13 @@ class FewShotRun:
                 name = mode if number is None else f"{mode}, {number} steps"
                 judged[name] = replace(each, steps=number)
         about = {**asdict(protocol), **self._about(store, split), "statistics": list(found), **state}
-        evaluation = FewShotEvaluation(judged, about)
+        file = self.path / "evaluation.json"
+        evaluation = FewShotEvaluation(judged, about, file)
         try:
-            write_json(self.path / "evaluation.json", evaluation.to_json())
+            write_json(file, evaluation.to_json())
         except OSError as error:  # a colleague's run, say
-            log.warning("the accuracies of each episode are not kept: %s: %s", error.filename, error.strerror)
+            log.warning("what each episode came to is not kept: %s: %s", error.filename, error.strerror)
+            return replace(evaluation, file=None)
         return evaluation
 
     def load(self, split: str, device: torch.device) -> Store:

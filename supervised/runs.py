@@ -83,10 +83,10 @@ def train(
             start_from(experiment.start_from, model, config, experiment.start_with)
         elif model.needs_start:
             raise ValueError(model.needs_start)
-        _prepared(model, experiment, config, stores)
+        training, optimizer = _prepared(model, experiment, config, stores)
         run = Run.create(experiment.out, data, method, experiment.seed, settings, VERB)
         with ending_noted(run):
-            return _run(run, model, experiment, config, stores, quiet)
+            return _run(run, training, optimizer, quiet)
 
 
 def resume(path: str | Path, *, episodes: int | None = None, quiet: bool = False) -> FewShotRun:
@@ -115,7 +115,7 @@ def resume(path: str | Path, *, episodes: int | None = None, quiet: bool = False
         if experiment.start_from is not None and not checkpoints.complete(run.checkpoints):
             start_from(experiment.start_from, model, config, experiment.start_with)
         run.total(episodes, experiment.episodes)
-        return _run(run, model, experiment, config, stores, quiet)
+        return _run(run, *_prepared(model, experiment, config, stores), quiet)
 
 
 def open_run(path: str | Path) -> FewShotRun:
@@ -174,27 +174,17 @@ def _device(experiment: FewShotExperiment) -> torch.device:
 
 
 def _prepared(
-    method: Method,
-    experiment: FewShotExperiment,
-    config: Any,
-    stores: tuple[Store, Store],
-    best: Path | None = None,
+    method: Method, experiment: FewShotExperiment, config: Any, stores: tuple[Store, Store]
 ) -> tuple[FewShotTraining, MetaOptimizer]:
     """What is trained and what trains it; refuses what cannot be had."""
-    training = FewShotTraining(method, experiment, config.training, *stores, best)
+    training = FewShotTraining(method, experiment, config.training, *stores)
     updates = number_of_updates(experiment, config.training)
     return training, optimizer_of(method.module, config.training, updates, method.stages)
 
 
-def _run(
-    run: Run,
-    method: Method,
-    experiment: FewShotExperiment,
-    config: Any,
-    stores: tuple[Store, Store],
-    quiet: bool,
-) -> FewShotRun:
-    training, optimizer = _prepared(method, experiment, config, stores, best_path(run))
+def _run(run: Run, training: FewShotTraining, optimizer: MetaOptimizer, quiet: bool) -> FewShotRun:
+    training.best = best_path(run)
+    experiment, validation = training.experiment, training.validation
     schedule = Schedule(
         steps=1 if isinstance(optimizer, Untrained) else experiment.episodes,
         seed=experiment.seed,
@@ -205,11 +195,11 @@ def _run(
     run_training(training, optimizer, schedule, run, quiet=quiet, unit="episodes")
     trained = FewShotRun(run)
     if (
-        isinstance(stores[1], ClassStore)
-        and stores[1].has_pictures
-        and training.validation is not None
+        isinstance(validation, ClassStore)
+        and validation.has_pictures
         and run.info["reason"] == "finished"
         and distributed.is_main()
     ):
-        illustrate(run, trained.method()[0], stores[1], experiment, config.training.test_statistics)
+        mode = training.training.test_statistics
+        illustrate(run, trained.method()[0], validation, experiment, mode)
     return trained

@@ -1,6 +1,5 @@
 """`metarl fewshot evaluate`, `predict` and `features`: what a trained method can do."""
 
-import os
 import shlex
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -99,8 +98,8 @@ def evaluate(arguments: list[str]) -> int:
         quiet=options.quiet,
     )
     print(found.table())
-    if os.access(trained.path, os.W_OK):
-        print(f"\n{'errors' if trained.is_regression else 'accuracies'}: {trained.path / 'evaluation.json'}")
+    if found.file is not None:
+        print(f"\n{'errors' if trained.is_regression else 'accuracies'}: {found.file}")
     return 0
 
 

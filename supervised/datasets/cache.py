@@ -121,16 +121,16 @@ def _delete_older(kept: Path, start: str) -> None:
     with suppress(OSError):
         for path in kept.parent.iterdir():
             old = path.name.startswith(start) and path.stem != kept.stem
-            if old or (path.name.startswith(f".{start}") and not _is_running(path.suffixes[-2:-1])):
+            if old or (path.name.startswith(f".{start}") and not _is_running(path.stem.rpartition(".")[2])):
                 path.unlink(missing_ok=True)
 
 
-def _is_running(process: list[str]) -> bool:
-    """Whether there is a process of a number, written `[".123"]`; yes if it cannot be known."""
-    if os.name != "posix" or not process or not process[0][1:].isdecimal():
+def _is_running(process: str) -> bool:
+    """Whether there is a process of a number; yes if it cannot be known."""
+    if os.name != "posix" or not process.isdecimal():
         return True
     try:
-        os.kill(int(process[0][1:]), 0)
+        os.kill(int(process), 0)
     except ProcessLookupError:
         return False
     except OSError:

@@ -185,11 +185,11 @@ def test_evaluate_and_predict_hand_over_their_flags(monkeypatch, capsys):
     seen = []
 
     class Trained:
-        path = Path("runs/x")
+        path, is_regression = Path("runs/x"), False
 
         def evaluate(self, *args, quiet):
             seen.append((*args, quiet))
-            return SimpleNamespace(table=lambda: "a table")
+            return SimpleNamespace(table=lambda: "a table", file=Path("runs/x/evaluation.json"))
 
         def predict(self, *args, **kwargs):
             seen.append((args, kwargs))
@@ -205,7 +205,7 @@ def test_evaluate_and_predict_hand_over_their_flags(monkeypatch, capsys):
     assert cli.main(["fewshot", "predict", "r", "--support", "s", "--query", "a.png", "b.png"]) == 0
     assert seen.pop() == (("s", ("a.png", "b.png")), {"statistics": None})
     shown = capsys.readouterr().out
-    assert "a table" in shown
+    assert "a table\n\naccuracies: runs/x/evaluation.json" in shown
     assert "runs/x/prediction.png" in shown
 
 

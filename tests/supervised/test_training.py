@@ -223,7 +223,8 @@ def test_accuracies_of_a_run_that_cannot_be_written_to_are_found_all_the_same(tm
         raise OSError(30, "Read-only file system", str(path))
 
     monkeypatch.setattr(fewshot_run, "write_json", refuse)
-    assert len(run.evaluate(episodes=4, query=2, quiet=True).judged) == 2
+    found = run.evaluate(episodes=4, query=2, quiet=True)
+    assert (len(found.judged), found.file) == (2, None)
     assert "Read-only file system" in caplog.text
 
 
