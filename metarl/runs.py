@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, Literal
 
 from metarl import provenance
@@ -195,8 +196,7 @@ class Run:
         from torch.utils.tensorboard import SummaryWriter
 
         folder = self.path / place
-        for old in folder.glob("events.out.tfevents.*"):
-            old.unlink()
+        rmtree(folder, ignore_errors=True)
         with SummaryWriter(str(folder)) as writer:
             yield writer
 

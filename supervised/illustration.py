@@ -1,6 +1,5 @@
 """What TensorBoard shows of a few-shot method besides curves: episodes as pictures, embeddings of their queries."""
 
-from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -60,7 +59,6 @@ def illustrate(
     way = min(experiment.way, store.num_classes)
     sampler = EpisodeSampler(store, way, experiment.shot, experiment.query)
     params = {name: each.detach() for name, each in method.module.named_parameters()}
-    rmtree(run.path / "episodes", ignore_errors=True)  # of the same run before it went on
     with run.board("episodes") as writer:
         for number in range(EPISODES):
             drawn = sampler.draw(1, seeded(VALIDATION_SEED, number))
