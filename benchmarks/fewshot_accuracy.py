@@ -61,11 +61,13 @@ def judged(folder: str, kinds: list[str], episodes: int, more: list[str]) -> dic
 def training(trained: FewShotRun) -> dict:
     """How a run was trained, how long, and on what."""
     info, metrics = trained.run.info, trained.run.metrics()
+    resumed = (each["git"] for each in info["resumed"] if isinstance(each, dict))  # times in older runs
+    code = [*info["git"], *(state for states in resumed for state in states)]
     return {
         "training": command(trained),
         "episodes": int(metrics["step"][-1]),
         "minutes": sum(each for each in metrics["time/iteration"] if each == each) / 60,
-        "git": [{key: each[key] for key in ("commit", "dirty") if key in each} for each in info["git"]],
+        "git": [{key: each[key] for key in ("commit", "dirty") if key in each} for each in code],
         "hardware": info["hardware"],
     }
 

@@ -1,8 +1,12 @@
 """Names that a user may mistype, and patterns of names."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
+from itertools import takewhile
+
+CLOSE = 0.55
+"""How alike what was typed and what is known must be for a hint, of 1."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -16,11 +20,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
         `"did you mean 'x'?"` when something known is close, else the list of what is known.
     """
     known = sorted(known)
-    by_lower = {each.lower(): each for each in known}
-    close = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean '{by_lower[close[0]]}'?"
+    closest = max(known, key=lambda each: _likeness(name.lower(), each.lower()), default=None)
+    if closest is not None and _likeness(name.lower(), closest.lower()) >= CLOSE:
+        return f"did you mean '{closest}'?"
     return f"known: {', '.join(known)}"
+
+
+def _likeness(a: str, b: str) -> float:
+    """Share of letters in common, and more where up to four at the start are the same (Winkler 1990)."""
+    share = SequenceMatcher(a=b, b=a).ratio()
+    start = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a[:4], b[:4], strict=False)))
+    return share + 0.1 * start * (1 - share)
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:

@@ -69,13 +69,14 @@ def measurement(*packages: str) -> dict[str, Any]:
     }
 
 
-def git(folder: str | Path, save_in: str | Path) -> list[dict[str, Any]]:
+def git(folder: str | Path, save_in: str | Path, ending: str = "") -> list[dict[str, Any]]:
     """The state of the code: the repository one stands in, and metarl's own if it runs from a checkout.
 
     Args:
         folder: Where the user stands.
         save_in: Folder for `git-NAME.diff`, the difference of each changed repository from its commit, with modules
             that git does not know yet.
+        ending: Of these names, before the dot.
 
     Returns:
         For each repository its `name`, `commit`, whether it is `dirty`, and the name of its `diff` file (or
@@ -86,11 +87,8 @@ def git(folder: str | Path, save_in: str | Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for root in filter(None, roots):
         name = Path(root).name
-        file = (
-            f"git-{name}.diff"
-            if name not in {each["name"] for each in found}
-            else f"git-{name}-{len(found) + 1}.diff"
-        )
+        again = f"-{len(found) + 1}" if name in {each["name"] for each in found} else ""
+        file = f"git-{name}{again}{ending}.diff"
         diff = _difference(root)
         entry = {
             "name": name,

@@ -37,8 +37,9 @@ class Run:
         path: The folder.
         config: What `config.json` holds.
         info: What `run.json` holds: `verb` (what it is resumed by), `command`, `git`, `versions`, `hardware`, `ranks`,
-            `world`, `agent`, `seed`, `started`, `resumed` (times), `ended` (or None), `reason` (running, finished,
-            stopped, failed, diverged) and `message` (or None); `total`, if a resumption has changed how long it is to be.
+            `world`, `agent`, `seed`, `started`, `resumed` (for each resumption its `time`, and `command` to `ranks` anew;
+            in older runs the time alone), `ended` (or None), `reason` (running, finished, stopped, failed, diverged) and
+            `message` (or None); `total`, if a resumption has changed how long it is to be.
     """
 
     def __init__(self, path: str | Path, config: dict[str, Any], info: dict[str, Any]):
@@ -211,7 +212,9 @@ class Run:
             return
         self._table.cut(rows)
         self._purge_from = step + 1
-        self.note(resumed=[*self.info.get("resumed", []), _now()], ended=None, reason="running", message=None)
+        before = self.info.get("resumed", [])
+        now = {"time": _now(), **_circumstances(self.path, f"-resumed-{len(before) + 1}")}
+        self.note(resumed=[*before, now], ended=None, reason="running", message=None)
 
     def sync(self) -> None:
         """Make sure that everything logged so far is on the disk."""
@@ -318,13 +321,20 @@ def arrange(writer: Any, layout: Layout) -> None:
         )
 
 
-def _first_info(path: Path, world: str, agent: str, seed: int) -> dict[str, Any]:
+def _circumstances(path: Path, ending: str = "") -> dict[str, Any]:
+    """By what and where a process trains; diffs of changed code go to a run's folder, with an ending of their names."""
     return {
         "command": provenance.command(),
-        "git": provenance.git(Path.cwd(), path),
+        "git": provenance.git(Path.cwd(), path, ending),
         "versions": provenance.versions(),
         "hardware": provenance.hardware(),
         "ranks": int(os.environ.get("WORLD_SIZE", "1")),
+    }
+
+
+def _first_info(path: Path, world: str, agent: str, seed: int) -> dict[str, Any]:
+    return {
+        **_circumstances(path),
         "world": world,
         "agent": agent,
         "seed": seed,

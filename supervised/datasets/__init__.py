@@ -29,6 +29,8 @@ DATASETS: dict[str, str] = {
 }
 """Every data set's name and what it is, in one line."""
 
+GENERATED = ("strokes", "sinusoid")
+"""Those that need no files."""
 SPLITS = ("train", "validation", "test")
 HOMES = {
     "strokes": "strokes",
@@ -80,10 +82,15 @@ def load(
         download: Whether what is missing is fetched from its official address.
 
     Raises:
-        ValueError: Unknown data or split, or files that are missing or broken.
+        ValueError: Unknown data or split, no such root, or files that are missing or broken.
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
+    if root and data in DATASETS and data not in GENERATED and not data_root(root).is_dir():
+        raise ValueError(
+            f"there is no folder {data_root(root)} for the data sets (--data-root): create it first, or leave it out for "
+            f"{data_root()}"
+        )
     module = import_module(f"metarl.supervised.datasets.{_home(data)}")
     return module.load(data, split, data_root(root), size, download=download).to(device)
 

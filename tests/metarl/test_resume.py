@@ -56,7 +56,13 @@ def test_kill_and_resume_is_bit_for_bit_the_uninterrupted_run(iteration, uninter
     resumed = start(tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert_same(outcome(tmp_path), uninterrupted)
-    assert len(find(tmp_path)[0].info["resumed"]) == 1
+    info = find(tmp_path)[0].info
+    (again,) = info["resumed"]
+    assert again["time"] >= info["started"]
+    assert {key: again[key] for key in ("versions", "hardware", "ranks")} == {
+        key: info[key] for key in ("versions", "hardware", "ranks")
+    }
+    assert [each["commit"] for each in again["git"]] == [each["commit"] for each in info["git"]]
 
 
 def test_tensorboard_curves_do_not_go_back_over_themselves(tmp_path):

@@ -150,6 +150,10 @@ def test_git_state_and_diff(tmp_path):
     assert "+two" in diff
     assert "+three" in diff
     assert "four" not in diff
+    (repository / "new.py").unlink()
+    provenance.git(repository, tmp_path, "-resumed-1")
+    assert "+three" in (tmp_path / "git-project.diff").read_text()
+    assert "+three" not in (tmp_path / "git-project-resumed-1.diff").read_text()
 
 
 def test_repositories_of_one_name_have_diffs_of_their_own(tmp_path, monkeypatch):
