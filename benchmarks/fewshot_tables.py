@@ -68,6 +68,28 @@ def feature_reuse(found: list[Mapping[str, Any]]) -> str:
     return f"{first}\n\n{markdown_table([*about, *blocks, 'scores'], likeness)}" + source(only)
 
 
+def maml_plus_plus(found: list[Mapping[str, Any]]) -> str:
+    """Accuracy of short trainings with each part of MAML++: the seeds' mean, and each seed's."""
+    (only,) = found
+    names = list(dict.fromkeys(row["row"] for row in only["rows"]))
+    modes = list(dict.fromkeys(mode for row in only["rows"] for mode in row.get("accuracies", ())))
+    rows = []
+    for name in names:
+        runs = [row for row in only["rows"] if row["row"] == name]
+        minutes = np.mean([run["minutes"] for run in runs if "minutes" in run] or [np.nan])
+        rows.append([name, *(_of_seeds(runs, mode) for mode in modes), f"{minutes:.1f}"])
+    heads = ["switched on", *(f"{mode}, %" for mode in modes), "minutes"]
+    return markdown_table(heads, rows) + source(only)
+
+
+def _of_seeds(runs: list[Mapping[str, Any]], mode: str) -> str:
+    """Mean of some trainings, then each one's."""
+    means = [100 * np.mean(run["accuracies"][mode]) if "accuracies" in run else None for run in runs]
+    each = ", ".join("diverged" if mean is None else f"{mean:.1f}" for mean in means)
+    whole = [mean for mean in means if mean is not None]
+    return f"{np.mean(whole):.1f} ({each})" if len(whole) > 1 else each
+
+
 def _errors(row: Mapping[str, Any] | None) -> str:
     """Mean and half its interval; nothing where nothing was measured."""
     if row is None:

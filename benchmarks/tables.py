@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fewshot_tables import feature_reuse, fewshot, mlap, sine_waves
+from fewshot_tables import feature_reuse, fewshot, maml_plus_plus, mlap, sine_waves
 from learning_tables import RESULTS, ROOT, draw_learning_curves, learning, learning_curves, lifetimes
 from speed_tables import (
     cuda_graphs,
@@ -47,6 +47,7 @@ TABLES: dict[str, tuple[str, Callable[[list[Mapping[str, Any]]], str]]] = {
     "lifetimes_hexapod": ("lifetimes_hexapod.json", lifetimes),
     "lifetimes_sample-complexity": ("lifetimes_sample-complexity.json", lifetimes),
     "lifetimes_specialists": ("lifetimes_specialists.json", lifetimes),
+    "maml_plus_plus": ("maml_plus_plus.json", maml_plus_plus),
     "meta_gradient": ("meta_gradient.json", meta_gradient),
     "meta_step": ("meta_step.json", meta_step),
     "mlap": ("mlap.json", mlap),

@@ -193,3 +193,38 @@ def test_a_run_that_is_judged_again_in_other_episodes_keeps_what_it_came_to_befo
     new = fewshot_run(rows=[{"kind": "5w1s", "accuracies": {"running": [1.0]}}])
     assert judging.judged_before(new, [old]) == [{"kind": "20w1s", "accuracies": {}}]
     assert judging.judged_before(new, [old | {"minutes": 2.5}]) == []
+
+
+def test_parts_of_maml_plus_plus_stand_by_themselves_with_each_seed(tmp_path):
+    rows = [
+        {
+            "row": "maml",
+            "seed": 0,
+            "minutes": 1.0,
+            "accuracies": {"transductive": [0.4, 0.6], "running": [0.5, 0.3]},
+        },
+        {
+            "row": "maml",
+            "seed": 1,
+            "minutes": 3.0,
+            "accuracies": {"transductive": [0.6, 0.8], "running": [0.4, 0.4]},
+        },
+        {"row": "maml++", "seed": 0, "minutes": 2.0, "accuracies": {"transductive": [0.9], "running": [0.8]}},
+        {"row": "maml++", "seed": 1, "diverged": "the loss is nan"},
+    ]
+    found = {
+        "command": "python benchmarks/maml_plus_plus.py",
+        "commit": "0" * 40,
+        "hardware": RUN["hardware"],
+    }
+    (tmp_path / "maml_plus_plus.json").write_text(json.dumps({**found, "rows": rows}))
+    table = tables.table("maml_plus_plus", tmp_path)
+    cells = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in table.splitlines()
+        if line.startswith("| m")
+    ]
+    assert cells == [
+        ["maml", "60.0 (50.0, 70.0)", "40.0 (40.0, 40.0)", "2.0"],
+        ["maml++", "90.0, diverged", "80.0, diverged", "2.0"],
+    ]

@@ -1,0 +1,127 @@
+"""MAML++ part by part: what short trainings on Omniglot come to with no part, with each alone, and with all.
+
+    python benchmarks/maml_plus_plus.py [--updates 400] [--seeds 0 1] [--way 5] [--shot 1] [--rows maml maml++ ...]
+
+The ablation of Antoniou et al. (2019, table 1), shortened: strided Conv4-64, five inner steps of size 0.1, and everything
+but the part as in the preset. Derivative-order annealing, which the preset leaves out, takes first-order gradients for
+half of the training. Every training is judged on the same 600 test episodes, normalised by the batch and by stored
+averages: averages for every inner step make a difference to the latter alone. Rows that were measured before with the
+same settings stay where they are not asked for.
+"""
+
+import argparse
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from metarl.configs import write_json
+from metarl.provenance import measurement
+from metarl.supervised import preset
+from metarl.supervised.experiment import FewShotExperiment
+from metarl.supervised.runs import train
+from metarl.training import TrainingDiverged
+
+RESULTS = Path(__file__).parent / "results" / "maml_plus_plus.json"
+EPISODES = 600
+MODES = ("transductive", "running")
+NONE = {
+    "multi_step_share": 0.0,
+    "first_order_share": 0.0,
+    "per_step_statistics": False,
+    "per_step_affine": False,
+    "learned_rates": False,
+    "anneal": "none",
+}
+"""MAML, as settings of MAML++."""
+ALL = {
+    "multi_step_share": 0.1,
+    "per_step_statistics": True,
+    "per_step_affine": True,
+    "learned_rates": True,
+    "anneal": "cosine",
+}
+"""The preset of MAML++."""
+ROWS: dict[str, dict[str, Any]] = {
+    "maml": {},
+    "multi-step loss": {"multi_step_share": 0.1},
+    "derivative-order annealing": {"first_order_share": 0.5},
+    "averages of every step": {"per_step_statistics": True},
+    "scale and shift of every step": {"per_step_affine": True},
+    "learned step sizes": {"learned_rates": True},
+    "cosine annealing": {"anneal": "cosine"},
+    "maml++": ALL,
+}
+"""What each row switches on."""
+
+
+def trained(row: str, args: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """One training, judged; why there is nothing if it diverges."""
+    switches = NONE | ROWS[row]
+    usual = preset("maml++", "omniglot", args.way, args.shot)
+    training = replace(
+        usual.training, anneal=switches.pop("anneal"), tasks=args.tasks, query=5, precision="bfloat16", kept=1
+    )
+    backbone = replace(usual.backbone, halve="stride")
+    config = replace(usual, backbone=backbone, training=training, **switches)
+    found: dict[str, Any] = {"row": row, "seed": seed}
+    with tempfile.TemporaryDirectory() as out:
+        experiment = FewShotExperiment(
+            "omniglot",
+            way=args.way,
+            shot=args.shot,
+            episodes=args.updates * args.tasks,
+            seed=seed,
+            out=out,
+            evaluate_every=args.updates * args.tasks,
+            validation_episodes=10,
+        )
+        try:
+            run = train("maml++", experiment, config, quiet=True)
+        except TrainingDiverged as error:
+            return found | {"diverged": str(error).partition(". The last")[0]}
+        found["minutes"] = sum(run.run.metrics()["time/iteration"]) / 60
+        judged = run.evaluate(
+            way=args.way, shot=args.shot, query=15, episodes=EPISODES, statistics=MODES, quiet=True
+        ).judged
+    return found | {"accuracies": {mode: each.accuracies.round(4).tolist() for mode, each in judged.items()}}
+
+
+def measured_before(out: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of a file with the same settings."""
+    if not out.is_file():
+        return []
+    before = json.loads(out.read_text())
+    return before["rows"] if before["settings"] == settings else []
+
+
+def main() -> None:
+    """Train and judge."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--updates", type=int, default=400)
+    parser.add_argument("--tasks", type=int, default=4)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--way", type=int, default=5)
+    parser.add_argument("--shot", type=int, default=1)
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    settings = {name: getattr(args, name) for name in ("updates", "tasks", "way", "shot")}
+    rows = measured_before(args.out, settings)
+    for seed in args.seeds:
+        for row in args.rows:
+            new = trained(row, args, seed)
+            shown = {
+                mode: round(sum(each) / len(each), 3) for mode, each in new.get("accuracies", {}).items()
+            }
+            print(f"{row}, seed {seed}: {shown or new['diverged']}", flush=True)
+            rows = [each for each in rows if (each["row"], each["seed"]) != (row, seed)] + [new]
+            rows.sort(key=lambda each: (list(ROWS).index(each["row"]), each["seed"]))
+            write_json(args.out, {**measurement(), "settings": settings, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
