@@ -121,12 +121,16 @@ def with_ways(params: Params, episode: Any) -> dict[str, Tensor]:
 def patterns_of(adapted: str, params: Params) -> tuple[str, ...]:
     """Name patterns of what the inner loop changes; a network without parameters leaves the head.
 
+    Norms of backbones are known by their names.
+
     Args:
         adapted: As in `InnerLoop`.
         params: Of a learner.
     """
-    whole = adapted == "all" and any(name.startswith("net.") for name in params)
-    return ("net.*", "head.*") if whole else ("head.*",)
+    net = [name for name in params if name.startswith("net.")]
+    if adapted == "no-norms":
+        return (*(name for name in net if not any("norm" in part for part in name.split("."))), "head.*")
+    return ("net.*", "head.*") if adapted == "all" and net else ("head.*",)
 
 
 def check_layers_adapt(learner: Learner, inner: InnerLoop, method: str) -> None:

@@ -10,6 +10,9 @@ Statistics = Literal["joint", "transductive", "support", "running", "one_query"]
 """By which images batch norm normalises: support and query together; each by itself; both by the support's; by averages
 of training batches; or the support with one query at a time."""
 
+Adapted = Literal["all", "no-norms", "head"]
+"""What an inner loop changes: all weights; all but scale and shift of norms; or the linear head only."""
+
 Augment = Literal["none", "crop", "resized_crop", "affine"]
 """Random changes of training images: moved by a few pixels; a window stretched to the full size and mirrored by chance;
 turned, sheared, scaled and moved. Windows are not for characters: a mirrored one is another character."""
@@ -144,8 +147,8 @@ class InnerLoop:
     """Inner steps in validation, testing and prediction."""
     lr: float = 0.4
     """Step size, above 0, of a loss that is a mean over the support; where step sizes are learned, their first value."""
-    adapted: Literal["all", "head"] = "all"
-    """What the inner loop changes: all weights, or the linear head only."""
+    adapted: Adapted = "all"
+    """What the inner loop changes: all weights; all but scale and shift of norms; or the linear head only."""
     first_order: bool = False
     """Whether the inner gradient counts as a constant in the outer one."""
     clip: float | None = None
@@ -155,5 +158,5 @@ class InnerLoop:
         refuse_below({"steps": 0, "test_steps": 0}, vars(self), "inner.")
         if not 0 < self.lr < math.inf:
             raise ValueError(f"inner.lr={self.lr}, expected a number above 0")
-        if self.adapted not in ("all", "head"):
-            raise ValueError(f"inner.adapted={self.adapted!r}, expected 'all' or 'head'")
+        if self.adapted not in get_args(Adapted):
+            raise ValueError(f"inner.adapted={self.adapted!r}, expected 'all', 'no-norms' or 'head'")
