@@ -5,8 +5,9 @@ theta_0 = theta and theta_{k+1} = theta_k - a grad L_support(theta_k) (equation 
 of L_query(theta_K) (section 3.1, with the exact gradient through the inner one).
 
 Differences from the paper: weights start as torch's layers do, not by normal distributions; scale and shift of batch
-norm adapt, too, where the authors' code has no scale and keeps the shift; L_support is a mean over the support, for the
-step sizes see `metarl.supervised.presets.maml`; the best state in validation is kept.
+norm adapt, too (not with `inner.adapted` "no-norms"), where the authors' code has no scale and keeps the shift;
+L_support is a mean over the support, for the step sizes see `metarl.supervised.presets.maml`; the best state in
+validation is kept.
 """
 
 from metarl.supervised.inner_loop import gradient_method, learner_of, sgd

@@ -34,6 +34,10 @@ class Config:
         refuse_below({"batch": 1, "test_batch": 1}, vars(self))
         if self.inner.steps < 1:
             raise ValueError("inner.steps=0, expected 1 or more: without steps there is nowhere to move to")
+        if self.inner.adapted != "all":
+            raise ValueError(
+                f"inner.adapted={self.inner.adapted!r}, expected 'all': what does not adapt would never be trained"
+            )
 
 
 def episodes(shot: int, tasks: int = 5) -> EpisodicTraining:

@@ -3,12 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.func import functional_call
 
 from metarl.adaptation import adapt
 from metarl.supervised import runs
-from metarl.supervised.inner_loop import sgd, with_ways
-from metarl.supervised.methods.config import InnerLoop
+from metarl.supervised.inner_loop import learner, patterns_of, sgd, with_ways
+from metarl.supervised.methods.config import Backbone, InnerLoop
 from metarl.tasks import over_tasks
 from tests.supervised import front
 from tests.supervised.methods.smooth import (
@@ -57,9 +58,10 @@ def test_vmap_chunks_and_loop_agree(name):
     torch.testing.assert_close(found["chunk"], found["loop"], rtol=1e-9, atol=1e-11)
 
 
-def explicit(method, params, one, lr, steps, first_order, head_lr=None):
+def explicit(method, params, one, lr, steps, first_order, head_lr=None, still=""):
     """MAML's loss on one task, written out with torch alone; batch norm by the batch of each call."""
     sizes = {name: lr if head_lr is None or name.startswith("net.") else head_lr for name in params}
+    sizes |= {name: 0 for name in params if still and still in name}
 
     def scores(fast, images):
         net = {name.removeprefix("net."): each for name, each in fast.items() if name.startswith("net.")}
@@ -75,13 +77,15 @@ def explicit(method, params, one, lr, steps, first_order, head_lr=None):
     return F.cross_entropy(scores(fast, one.query), one.query_labels)
 
 
-@pytest.mark.parametrize("head_lr", [None, 0.8])
+@pytest.mark.parametrize(("head_lr", "adapted"), [(None, "all"), (0.8, "all"), (0.8, "no-norms")])
 @pytest.mark.parametrize("name", ["maml", "fomaml"])
-def test_it_is_what_the_equations_say(name, head_lr):
-    method, params = made(config_of(name, inner={"steps": 2, "lr": 0.3}, head_lr=head_lr), name)
+def test_it_is_what_the_equations_say(name, head_lr, adapted):
+    inner = {"steps": 2, "lr": 0.3, "adapted": adapted}
+    method, params = made(config_of(name, inner=inner, head_lr=head_lr), name)
     one = episode()
     loss, _ = method.task(params, one, "transductive")
-    expected = explicit(method, params, one, 0.3, 2, name == "fomaml", head_lr)
+    still = ".norm." if adapted == "no-norms" else ""
+    expected = explicit(method, params, one, 0.3, 2, name == "fomaml", head_lr, still)
     torch.testing.assert_close(loss, expected, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(gradients(loss, params), gradients(expected, params), rtol=1e-8, atol=1e-10)
 
@@ -210,3 +214,20 @@ def test_it_learns_to_learn(tmp_path, monkeypatch):
     assert after > before + 0.15
     assert [row["steps"] for row in found.summary()] == [0, 1]
     assert "inner steps" in found.table()
+
+
+@pytest.mark.parametrize(
+    "net",
+    [Backbone(), Backbone("resnet12"), Backbone("wrn-28-10", channels=1), Backbone("koch", norm="batch")],
+)
+def test_without_norms_all_layers_and_the_head_adapt_in_every_network(net):
+    module = learner(net, (3, 105, 105) if net.name == "koch" else (3, 32, 32), 5).module
+    adapted = patterns_of("no-norms", dict(module.named_parameters()))
+    kinds = (nn.Conv2d, nn.Linear)
+    layers = {name for name, each in module.net.named_modules() if isinstance(each, kinds)}
+    of_layers = {name for name, _ in module.net.named_parameters() if name.rpartition(".")[0] in layers}
+    assert of_layers
+    assert adapted == (
+        *(f"net.{name}" for name, _ in module.net.named_parameters() if name in of_layers),
+        "head.*",
+    )

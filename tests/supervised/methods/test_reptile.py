@@ -141,3 +141,5 @@ def test_wrong_settings_are_refused():
         config_of("reptile", batch=0)
     with pytest.raises(ValueError, match="steps=0"):
         config_of("reptile", inner={"steps": 0})
+    with pytest.raises(ValueError, match="adapted='head', expected 'all'"):
+        config_of("reptile", inner={"adapted": "head"})
