@@ -43,7 +43,8 @@ HOMES = {
     "sinusoid": "sinusoid",
     "cub": "cub",
 }
-"""The module of each data set: it has `READINGS` by name, and `load(name, split, root, size, download)`."""
+"""The module of each data set: it has `load(name, split, root, size, download)`, and, if its images are read from
+pictures, `READINGS` by name."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ def reference(data: str) -> Reading:
     Args:
         data: A key of `DATASETS`, or a folder.
     """
-    return import_module(f"metarl.supervised.datasets.{_home(data)}").READINGS.get(data, FOLDER)
+    if data not in DATASETS:  # the folder need not be there any more
+        return FOLDER
+    return import_module(f"metarl.supervised.datasets.{HOMES[data]}").READINGS[data]
 
 
 def read_pictures(paths: Sequence[str | Path], reading: Reading, size: int | None = None) -> Tensor:

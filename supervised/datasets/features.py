@@ -24,10 +24,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from metarl.supervised.class_store import ClassStore
-from metarl.supervised.datasets import FEATURE_SUFFIXES, Reading, features_file, safe_pickle
+from metarl.supervised.datasets import FEATURE_SUFFIXES, features_file, safe_pickle
 
-READINGS: dict[str, Reading] = {}
-"""Features are no pictures."""
 TABLES = ("features", "embeddings")
 """What a table of features is called."""
 

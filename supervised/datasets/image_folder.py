@@ -12,12 +12,10 @@ from itertools import combinations
 from pathlib import Path, PurePosixPath
 
 from metarl.supervised.class_store import ClassStore
-from metarl.supervised.datasets import FOLDER, SPLITS, Reading
+from metarl.supervised.datasets import FOLDER, SPLITS
 from metarl.supervised.datasets.archives import decoded, is_picture, listing
 from metarl.supervised.datasets.cache import cached_store
 
-READINGS: dict[str, Reading] = {}
-"""Folders have one reading for all."""
 SHARES = {"train": 0.64, "validation": 0.16, "test": 0.2}
 
 

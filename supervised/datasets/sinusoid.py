@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-from metarl.supervised.datasets import Reading
 from metarl.supervised.regression import Sinusoids
-
-READINGS: dict[str, Reading] = {}
 
 
 def load(data: str, split: str, root: Path, size: int | None, *, download: bool = True) -> Sinusoids:

@@ -98,3 +98,14 @@ def test_one_validation_class_chooses_no_state(tmp_path, caplog):
     assert not (run.path / "checkpoints" / "best.json").exists()
     assert "fewshot/accuracy" not in run.run.metrics()
     assert run.evaluate(query=2, episodes=4).protocol["state"] == "newest"
+
+
+def test_pictures_are_labelled_where_the_trainings_folder_is_no_more(tmp_path):
+    folder = fill(tmp_path / "mine", ["train/a", "train/b", "train/c", "val/d", "val/e", "test/f", "test/g"])
+    run = trained(folder, tmp_path / "runs")
+    pictures = shutil.copytree(folder / "test", tmp_path / "kept")
+    there = run.predict(pictures, [pictures / "f"])
+    shutil.rmtree(folder)
+    again = runs.open_run(run.path).predict(pictures, [pictures / "f"])
+    assert again.labels == ["f", "g"]
+    assert again.probabilities.tolist() == there.probabilities.tolist()
