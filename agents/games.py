@@ -46,18 +46,17 @@ def rounds(score: np.ndarray, per_round: int) -> np.ndarray:
     return np.sign(score.reshape(*score.shape[:-1], -1, per_round).sum(-1))
 
 
-def winner(won: np.ndarray, margin: float = MARGIN) -> np.ndarray:
-    """Who won each game: 1 the agent, -1 the opponent, 0 neither was ahead by the margin.
+def winner(won: np.ndarray) -> np.ndarray:
+    """Who won each game: 1 the agent, -1 the opponent, 0 neither was ahead by `MARGIN`.
 
     Args:
         won: As `rounds` gives it, shape (..., K).
-        margin: Share of the rounds.
 
     Returns:
         Shape (...).
     """
     ahead = won.mean(-1)
-    return np.where(np.abs(ahead) >= margin, np.sign(ahead), 0.0)
+    return np.where(np.abs(ahead) >= MARGIN, np.sign(ahead), 0.0)
 
 
 def by_quarters(evaluation: LifetimeEvaluation, per_round: int) -> LifetimeEvaluation:

@@ -149,10 +149,10 @@ def choose_lifetime(
     raise ValueError(f"no lifetime has the task {task}; there are: {names}")
 
 
-def lifetime_groups(env: VectorEnv, split: str = "test") -> list[str] | None:
-    """Names of a split's lifetimes as they stand in tags: none if they are many, None if there are no lifetimes."""
+def lifetime_groups(env: VectorEnv) -> list[str] | None:
+    """Names of the test lifetimes as they stand in tags: none if they are many, None if there are no lifetimes."""
     try:
-        every = finite_lifetimes(env, split)
+        every = finite_lifetimes(env, "test")
     except ValueError:
         return None
     names = [living.label(each) for each in every or ()]

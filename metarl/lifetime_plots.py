@@ -20,7 +20,6 @@ def lifetime_curves(
     out: str | Path,
     *,
     title: str = "",
-    ylabel: str = "return",
 ) -> Path:
     """Draw return against episode with its interval, as in fig. 4 of Al-Shedivat et al. (ICLR 2018).
 
@@ -31,7 +30,6 @@ def lifetime_curves(
             `low` and `high`, as `metarl.agents.lifetime_evaluation.summary` gives them.
         out: The image; its ending says the format (png, svg, pdf).
         title: Above the picture.
-        ylabel: What the numbers are, with the unit.
 
     Returns:
         The path of the image.
@@ -54,7 +52,7 @@ def lifetime_curves(
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    _name(figure, grid, len(panels), across, ylabel, title)
+    _name(figure, grid, len(panels), across, title)
     return save(figure, out)
 
 
@@ -68,12 +66,12 @@ def _draw(axes: Any, points: list[Mapping[str, Any]], style: dict[str, Any], met
     axes.set_xticks(episodes if len(episodes) <= 10 else episodes[:: ceil(len(episodes) / 10)])
 
 
-def _name(figure: Any, grid: Any, panels: int, across: int, ylabel: str, title: str) -> None:
+def _name(figure: Any, grid: Any, panels: int, across: int, title: str) -> None:
     """Names of the axes, the title, and the legend below the panels."""
     for axes in grid[max(0, panels - across) : panels]:  # the lowest of each column
         axes.set_xlabel("episode of the lifetime")
         axes.tick_params(labelbottom=True)
-    figure.supylabel(f"{ylabel} (mean, 95 % interval)", fontsize="medium")
+    figure.supylabel("return (mean, 95 % interval)", fontsize="medium")
     if title:
         figure.suptitle(title)
     handles: dict[str, Any] = {}

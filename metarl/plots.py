@@ -66,7 +66,6 @@ def adaptation_curve(
     *,
     line: str = "task",
     title: str = "",
-    ylabel: str = "return",
 ) -> Path:
     """Draw the return against the number of inner steps, one line per task or method, with intervals.
 
@@ -76,7 +75,6 @@ def adaptation_curve(
         out: The image; its ending says the format (png, svg, pdf).
         line: Which entry of a row names its line, e.g. `task` or `method`.
         title: Above the picture.
-        ylabel: What the numbers are, with the unit.
 
     Returns:
         The path of the image.
@@ -97,7 +95,7 @@ def adaptation_curve(
     ticks = sorted({row["step"] for points in lines.values() for row in points})
     axes.set_xticks(ticks)
     axes.set_xlabel("inner steps on the new task")
-    axes.set_ylabel(f"{ylabel}\n(interquartile mean, 95 % interval)")
+    axes.set_ylabel("return\n(interquartile mean, 95 % interval)")
     return _finish(figure, axes, out, title, legend=line if len(lines) > 1 else None)
 
 

@@ -107,13 +107,12 @@ def reference(data: str) -> Reading:
     return import_module(f"metarl.supervised.datasets.{HOMES[data]}").READINGS[data]
 
 
-def read_pictures(paths: Sequence[str | Path], reading: Reading, size: int | None = None) -> Tensor:
+def read_pictures(paths: Sequence[str | Path], reading: Reading) -> Tensor:
     """Pictures of any size and format, in a data set's form.
 
     Args:
         paths: Image files.
         reading: Of the data set.
-        size: Height and width; unset, the reading's.
 
     Returns:
         uint8, shape (n, channels, size, size).
@@ -123,7 +122,7 @@ def read_pictures(paths: Sequence[str | Path], reading: Reading, size: int | Non
     """
     from metarl.supervised.datasets.reading import read
 
-    return read(paths, reading, size or reading.size)
+    return read(paths, reading, reading.size)
 
 
 def data_root(root: str | Path | None = None) -> Path:
