@@ -8,6 +8,7 @@ import torch
 from metarl.runs import Run
 from metarl.supervised.experiment import StartWith
 from metarl.supervised.fewshot_run import FewShotRun
+from metarl.supervised.inner_loop import HEAD
 from metarl.supervised.methods.method import Method
 
 BACKBONE = "net."
@@ -18,15 +19,15 @@ BACKBONE = "net."
 def start_from(path: str | Path, method: Method, config: Any, which: StartWith = "all") -> None:
     """Give a fresh method the parameters of a trained run, of its best state in validation or else its newest.
 
-    The run may be of another method that has all of these parameters, and of other data, ways and shots. Averages of
-    batch norm are estimated anew, and optimisers start without memory.
+    The run may be of another method that has all of these parameters, and of other data, ways and shots; its network is
+    taken as it uses it, with MTL's scales and shifts, and the norms of MAML++'s last inner step. A head that every inner
+    loop sets to zero is no such parameter. Averages of batch norm are estimated anew; optimisers start without memory.
 
     Args:
         path: The run's folder.
         method: Its parameters are changed, in place.
         config: The method's.
-        which: "all", or "backbone": those of the network from images to features, whatever comes after it, as the run's
-            method uses it: with MTL's scales and shifts, and the norms of MAML++'s last inner step.
+        which: "all", or "backbone": those of the network from images to features, whatever comes after it.
 
     Raises:
         ValueError: The folder holds no run, the backbone is another or has no parameters to start with, or a parameter is
@@ -39,8 +40,9 @@ def start_from(path: str | Path, method: Method, config: Any, which: StartWith =
             f"--backbone.{name} {value}" for name, value in theirs.items() if value != ours[name]
         )
         raise ValueError(f"{path} has another backbone: say {flags}, or start from a run that has yours")
-    known = source.trained_parameters(which == "backbone")
-    wanted = dict(method.module.named_parameters())
+    known = source.trained_parameters(which == "backbone" or type(source.config) is not type(config))
+    unused = HEAD if getattr(config, "zero_head", False) else ()
+    wanted = {name: each for name, each in method.module.named_parameters() if name not in unused}
     if which == "backbone":
         wanted = {name: each for name, each in wanted.items() if name.startswith(BACKBONE)}
         if not wanted:

@@ -109,6 +109,18 @@ def test_heads_of_other_ways_are_named(tmp_path):
         runs.train("maml", experiment, config, quiet=True)
 
 
+def test_heads_that_inner_loops_set_to_zero_need_not_fit(tmp_path, first_parameters):
+    config = replace(maml_plus_plus(), zero_head=True)
+    before = runs.train("maml++", front.experiment(tmp_path, episodes=4), config, quiet=True)
+    experiment = front.experiment(tmp_path, way=3, episodes=4, start_from=str(before.path))
+    runs.train("maml++", experiment, config, quiet=True)
+    first, kept = first_parameters[-1], best(before)
+    assert first["head.weight"].shape == (3, 4)
+    others = [name for name in first if not name.startswith("head.")]
+    assert any(name.startswith("rule.lr.head.") for name in others)
+    assert all(torch.equal(first[name], kept[name]) for name in others)
+
+
 def test_it_starts_with_the_backbone_alone_of_any_method(tmp_path, first_parameters):
     before = runs.train("prototypical", front.experiment(tmp_path), front.config(), quiet=True)
     config = preset("maml", "strokes", 3, 1)
@@ -155,9 +167,10 @@ def test_every_inner_step_of_maml_plus_plus_starts_with_the_norms_of_the_backbon
         assert all(torch.equal(first[own], kept[name]) for own, name in zip(entries, norms, strict=True))
 
 
-def test_the_norms_of_the_last_inner_step_go_with_the_backbone(tmp_path, first_parameters):
+@pytest.mark.parametrize("which", ["backbone", "all"])
+def test_the_norms_of_the_last_inner_step_go_with_the_backbone(which, tmp_path, first_parameters):
     before = runs.train("maml++", front.experiment(tmp_path, episodes=8), maml_plus_plus(), quiet=True)
-    experiment = front.experiment(tmp_path, start_from=str(before.path), start_with="backbone")
+    experiment = front.experiment(tmp_path, start_from=str(before.path), start_with=which)
     runs.train("prototypical", experiment, front.config(), quiet=True)
     first, kept = first_parameters[-1], best(before)
     last = norm_entries(kept, "norms.layers.1.")
