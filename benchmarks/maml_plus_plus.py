@@ -7,11 +7,10 @@ of size 0.1 from a head of zeros, whose own step size is 1.5; two tasks an updat
 scaled and moved; a bounded outer gradient; and the rest as in the preset. Derivative-order annealing, which the preset
 leaves out, takes first-order gradients for half of the training. Every training is judged on the same 300 test
 episodes, normalised by the batch and by stored averages: averages for every inner step make a difference to the latter
-alone. Rows that were measured before with the same settings stay where they are not asked for.
+alone.
 """
 
 import argparse
-import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -97,14 +96,6 @@ def trained(row: str, updates: int, seed: int) -> dict[str, Any]:
     return found | {"accuracies": {mode: each.accuracies.round(4).tolist() for mode, each in judged.items()}}
 
 
-def measured_before(out: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of a file with the same settings."""
-    if not out.is_file():
-        return []
-    before = json.loads(out.read_text())
-    return before["rows"] if before["settings"] == settings else []
-
-
 def main() -> None:
     """Train and judge."""
     parser = argparse.ArgumentParser(
@@ -116,7 +107,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     settings = {"updates": args.updates}
-    rows = measured_before(args.out, settings)
+    rows: list[dict[str, Any]] = []
     for seed in args.seeds:
         for row in args.rows:
             new = trained(row, args.updates, seed)
@@ -124,7 +115,7 @@ def main() -> None:
                 mode: round(sum(each) / len(each), 3) for mode, each in new.get("accuracies", {}).items()
             }
             print(f"{row}, seed {seed}: {shown or new['diverged']}", flush=True)
-            rows = [each for each in rows if (each["row"], each["seed"]) != (row, seed)] + [new]
+            rows.append(new)
             rows.sort(key=lambda each: (list(ROWS).index(each["row"]), each["seed"]))
             write_json(args.out, {**measurement(), "settings": settings, "rows": rows})
 
