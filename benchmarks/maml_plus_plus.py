@@ -3,8 +3,8 @@
     python benchmarks/maml_plus_plus.py [--updates 800] [--seeds 0] [--rows maml maml++ ...]
 
 The ablation of Antoniou et al. (2019, table 1), shortened, on 20-way 1-shot episodes: strided Conv4-64, five inner steps
-of size 0.1 from a head of zeros, whose own step size is 1.5; two tasks an update, whose images are turned, sheared, scaled
-and moved; a bounded outer gradient; and the rest as in the preset. Derivative-order annealing, which the preset leaves
+of size 0.1 from a head of zeros, whose own step size is 1.5; two tasks an update, whose images are turned, sheared,
+scaled and moved; a bounded outer gradient; and the rest as in the preset. Derivative-order annealing, which the preset leaves
 out, takes first-order gradients for half of the training. Every training is judged on the same 300 test episodes,
 normalised by the batch and by stored averages: averages for every inner step make a difference to the latter alone. Rows
 that were measured before with the same settings stay where they are not asked for.
