@@ -61,8 +61,8 @@ def judged(folder: str, kinds: list[str], episodes: int, more: list[str]) -> dic
 def training(trained: FewShotRun) -> dict:
     """How a run was trained, how long, and on what."""
     info, metrics = trained.run.info, trained.run.metrics()
-    resumed = (each["git"] for each in info["resumed"] if isinstance(each, dict))  # times in older runs
-    code = [*info["git"], *(state for states in resumed for state in states)]
+    resumed = [each for each in info["resumed"] if isinstance(each, dict)]  # older runs keep times alone
+    code = [each for start in (info, *resumed) for each in start["git"]]
     return {
         "training": command(trained),
         "episodes": int(metrics["step"][-1]),

@@ -37,15 +37,7 @@ NONE = {
     "anneal": "none",
 }
 """MAML, as settings of MAML++."""
-ALL = {
-    "multi_step_share": 0.1,
-    "per_step_statistics": True,
-    "per_step_affine": True,
-    "learned_rates": True,
-    "anneal": "cosine",
-}
-"""The preset of MAML++."""
-ROWS: dict[str, dict[str, Any]] = {
+ROWS: dict[str, dict[str, Any] | None] = {
     "maml": {},
     "multi-step loss": {"multi_step_share": 0.1},
     "derivative-order annealing": {"first_order_share": 0.5},
@@ -53,18 +45,18 @@ ROWS: dict[str, dict[str, Any]] = {
     "scale and shift of every step": {"per_step_affine": True},
     "learned step sizes": {"learned_rates": True},
     "cosine annealing": {"anneal": "cosine"},
-    "maml++": ALL,
+    "maml++": None,
 }
-"""What each row switches on."""
+"""What each row switches on; None: what the preset does."""
 
 
 def trained(row: str, updates: int, seed: int) -> dict[str, Any]:
     """One training, judged; why there is nothing if it diverges."""
-    switches = NONE | ROWS[row]
-    usual = preset("maml++", "omniglot", WAY, SHOT)
+    usual, part = preset("maml++", "omniglot", WAY, SHOT), ROWS[row]
+    switches = {} if part is None else NONE | part
     training = replace(
         usual.training,
-        anneal=switches.pop("anneal"),
+        anneal=switches.pop("anneal", usual.training.anneal),
         tasks=TASKS,
         query=QUERY,
         augment="affine",

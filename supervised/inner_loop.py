@@ -129,7 +129,7 @@ def patterns_of(adapted: str, params: Params) -> tuple[str, ...]:
     """
     net = [name for name in params if name.startswith("net.")]
     if adapted == "no-norms":
-        return (*(name for name in net if not any("norm" in part for part in name.split("."))), "head.*")
+        return (*(name for name in net if "norm" not in name), "head.*")
     return ("net.*", "head.*") if adapted == "all" and net else ("head.*",)
 
 

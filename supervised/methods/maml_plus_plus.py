@@ -210,10 +210,10 @@ def _last(
     return weighted_task(network, rule, inner, params, episode, statistics, None, inner.first_order)
 
 
-def _adapted(params: Params, norms: StepNorms, inner: InnerLoop) -> list[str]:
+def _adapted(params: Params, norms: StepNorms, inner: InnerLoop) -> tuple[str, ...]:
     """Names that the inner loop changes: not those of norms that have scale and shift of every step."""
-    fixed = {f"net.{name}.{key}" for name in norms.names for key in ("weight", "bias") if norms.affine}
-    return [name for name in adapted_names(params, patterns_of(inner.adapted, params)) if name not in fixed]
+    fixed = norms.affine and norms.names and inner.adapted == "all"
+    return adapted_names(params, patterns_of("no-norms" if fixed else inner.adapted, params))
 
 
 def _rule(config: Config, module: nn.Module) -> UpdateRule:
